@@ -1,0 +1,72 @@
+//! `certctl config check`: "ok", or everything that is wrong.
+
+use std::path::Path;
+
+use crate::cli::Global;
+use crate::config::{Certificate, Challenge, Issue};
+use crate::domain::outcome::Exit;
+use crate::error::Result;
+use crate::io::console;
+use crate::io::host;
+
+use super::context::{Context, refused};
+
+pub(super) fn run(global: &Global) -> Result<Exit> {
+    let context = Context::open(global)?;
+    let mut issues = Vec::new();
+    for certificate in &context.config.certificates {
+        issues.extend(places(certificate));
+    }
+    // What a run would find out only when it is needed: asked here, where a person waits for it.
+    for ca in context.config.cas.values() {
+        let missing = ca.roots.as_deref().filter(|roots| !roots.is_file()).map(|roots| format!("{}: no such file", roots.display()));
+        let secret = ca.eab.as_ref().and_then(|eab| host::secret(&eab.hmac).err());
+        for (key, why) in [("roots", missing), ("eab.hmac", secret)] {
+            if let Some(message) = why {
+                let origin = crate::config::Origin { file: context.config_path.clone(), line: 0 };
+                issues.push(Issue { origin, key: Some(format!("ca.{}.{key}", ca.label)), message, hint: None });
+            }
+        }
+    }
+    if !issues.is_empty() {
+        return Err(refused(&issues));
+    }
+    console::data("ok\n");
+    Ok(Exit::Ok)
+}
+
+/// The paths of a certificate that must be there.
+fn places(certificate: &Certificate) -> Vec<Issue> {
+    let mut issues = Vec::new();
+    let mut wrong = |key: &str, message: String, hint: &str| {
+        let issue =
+            Issue { origin: certificate.origin.clone(), key: Some(format!("certificate.{key}")), message, hint: Some(hint.to_owned()) };
+        if !issues.contains(&issue) {
+            issues.push(issue);
+        }
+    };
+    for challenge in certificate.challenges.values() {
+        match challenge {
+            Challenge::Webroot(root) if !root.is_dir() => wrong(
+                "webroot",
+                format!("{} is not a directory", root.display()),
+                "create it, or name the directory that your web server shows",
+            ),
+            Challenge::Webroot(_) | Challenge::Standalone => {}
+        }
+    }
+    if let Some(program) = certificate.deploy.as_ref().and_then(|argv| argv.first())
+        && !found(program)
+    {
+        wrong("deploy", format!("there is no program `{program}`"), "give the whole path of a program");
+    }
+    issues
+}
+
+/// Whether a program is there, by the search path that deploy commands get.
+fn found(program: &str) -> bool {
+    if program.contains('/') {
+        return Path::new(program).is_file();
+    }
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|dir| Path::new(dir).join(program).is_file())
+}

@@ -1,0 +1,35 @@
+//! `certctl plan`: the first step of every certificate, the very value that `renew` would execute.
+
+use crate::cli::{Global, Plan};
+use crate::domain::outcome::Exit;
+use crate::error::Result;
+use crate::io::clock::SystemClock;
+use crate::io::console::{self, Console};
+use crate::ports::Clock as _;
+use crate::{report, run};
+
+use super::context::Context;
+
+pub(super) fn run(global: &Global, args: &Plan) -> Result<Exit> {
+    let Plan { names, json } = args;
+    show(global, names, &[], *json, "plan")
+}
+
+/// Shows the plan, also for `renew --dry-run`.
+pub(super) fn show(global: &Global, names: &[String], forced: &[String], json: bool, command: &str) -> Result<Exit> {
+    let context = Context::open(global)?;
+    let selected = context.select(names)?;
+    let clock = SystemClock::new();
+    let now = clock.now();
+    let mut orders = context.orders(now);
+    orders.forced = context.names(forced)?;
+    orders.asked = context.names(names)?;
+    let console = Console::new(global.verbose, global.quiet);
+    let entries = context.with_ports(&clock, &console, &selected, |world| {
+        let rows = run::plan(&selected, &orders, &world.ports);
+        context.entries(&selected, &rows, world)
+    });
+    let text = if json { report::json(command, Exit::Ok, &entries) } else { report::plan(&entries, now, global.verbose) };
+    console::data(&text);
+    Ok(Exit::Ok)
+}

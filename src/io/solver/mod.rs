@@ -1,0 +1,62 @@
+//! The answers to challenges.
+
+mod standalone;
+mod webroot;
+
+use std::net::SocketAddr;
+
+use crate::config::Challenge;
+use crate::domain::problem::Failure;
+use crate::ports::{Presented, Solver};
+
+pub use standalone::Standalone;
+pub use webroot::Webroots;
+
+/// Every way of answering that the config can choose.
+pub struct Solvers {
+    standalone: Standalone,
+    webroots: Webroots,
+}
+
+impl Solvers {
+    /// Solvers whose listener binds to these addresses; with none, to port `port` of every address.
+    #[must_use]
+    pub fn new(listen: &[SocketAddr], port: u16) -> Self {
+        Self { standalone: Standalone::new(listen, port), webroots: Webroots::default() }
+    }
+
+    /// Removes every answer that is visible: the run ends and nothing of it may stay.
+    pub fn withdraw_all(&self) {
+        self.webroots.withdraw_all();
+    }
+}
+
+impl Solver for Solvers {
+    fn ready(&self, challenge: &Challenge) -> Result<(), Failure> {
+        match challenge {
+            Challenge::Standalone => self.standalone.ready(),
+            Challenge::Webroot(root) => self.webroots.ready(root),
+        }
+    }
+
+    fn present(&self, challenge: &Challenge, token: &str, key_authorization: &str) -> Result<Box<dyn Presented>, Failure> {
+        match challenge {
+            Challenge::Standalone => self.standalone.present(token, key_authorization),
+            Challenge::Webroot(root) => self.webroots.present(root, token, key_authorization),
+        }
+    }
+
+    fn sweep(&self, challenge: &Challenge, token: &str) {
+        match challenge {
+            // A listener ends with its process.
+            Challenge::Standalone => {}
+            Challenge::Webroot(root) => self.webroots.sweep(root, token),
+        }
+    }
+}
+
+/// RFC 8555 §8.3: base64url and nothing else, before it becomes a path or a header.
+fn check_token(token: &str) -> Result<(), Failure> {
+    let good = (1..=128).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if good { Ok(()) } else { Err(Failure::new(crate::domain::problem::Class::Ca, "protocol", "the CA's token is not base64url")) }
+}

@@ -1,0 +1,11 @@
+//! The integration tests: one binary, the real program, a real CA (Pebble).
+
+#![expect(clippy::disallowed_methods, reason = "tests are a world of their own")]
+
+mod support;
+
+mod crash;
+mod input;
+mod issue;
+mod noop;
+mod one_run;

@@ -33,6 +33,14 @@ pub struct Seen {
     pub changed: Time,
 }
 
+/// How the disk is asked.
+pub trait Probe: Sync {
+    /// What a file or directory looks like, following links.
+    fn file(&self, path: &Path) -> Option<Seen>;
+    /// The same of what lies at a path below `live/`: asked ten thousand times, so relative to that directory.
+    fn live(&self, relative: &str) -> Option<Seen>;
+}
+
 /// What the conclusion is drawn from.
 #[derive(Clone, Debug)]
 pub struct Premises<'a> {
@@ -57,7 +65,7 @@ pub struct Premises<'a> {
 /// A file that was changed within the last two seconds may change again within the same tick of its
 /// file system's clock, unseen: then the next run draws.
 #[must_use]
-pub fn draw(premises: &Premises<'_>, probe: &dyn Fn(&Path) -> Option<Seen>) -> Option<String> {
+pub fn draw(premises: &Premises<'_>, probe: &dyn Probe) -> Option<String> {
     let Premises { config, state_dir, files, names, now, until, exit } = premises;
     let settled = |seen: &Seen| seen.changed.after(SETTLED) <= *now;
     let mut text = format!(
@@ -68,20 +76,19 @@ pub fn draw(premises: &Premises<'_>, probe: &dyn Fn(&Path) -> Option<Seen>) -> O
         now.millis(),
         until.millis(),
         exit.code(),
-        probe(state_dir)?.identity,
+        probe.file(state_dir)?.identity,
         line(state_dir)?,
     );
     for file in files {
-        match probe(file) {
+        match probe.file(file) {
             Some(seen) if settled(&seen) => writeln!(text, "f {:016x} {}", seen.fingerprint, line(file)?).ok()?,
             Some(_) => return None,
             None => writeln!(text, "f - {}", line(file)?).ok()?,
         }
     }
     for name in names {
-        let directory = live(state_dir, name.as_str());
-        let seen = probe(&directory).filter(settled)?;
-        let inside = inside(&directory, probe, Some(&settled))?;
+        let seen = probe.live(name.as_str()).filter(settled)?;
+        let inside = inside(name.as_str(), probe, Some(&settled))?;
         writeln!(text, "g {:016x} {inside:016x} {name}", seen.fingerprint).ok()?;
     }
     let sum = Fnv::default().with(text.as_bytes()).finish();
@@ -94,11 +101,11 @@ pub fn draw(premises: &Premises<'_>, probe: &dyn Fn(&Path) -> Option<Seen>) -> O
 /// `count` is the number of this run: one certificate in [`SAMPLE`] has its files looked at, another
 /// one each time, so that a file edited in place is noticed within that many runs.
 #[must_use]
-pub fn look(text: &str, config: &Path, state_dir: &Path, now: Time, count: u64, probe: &dyn Fn(&Path) -> Option<Seen>) -> Verdict {
+pub fn look(text: &str, config: &Path, state_dir: &Path, now: Time, count: u64, probe: &dyn Probe) -> Verdict {
     still(text, config, state_dir, now, count, probe).map_or(Verdict::Look, Verdict::Still)
 }
 
-fn still(text: &str, config: &Path, state_dir: &Path, now: Time, count: u64, probe: &dyn Fn(&Path) -> Option<Seen>) -> Option<Exit> {
+fn still(text: &str, config: &Path, state_dir: &Path, now: Time, count: u64, probe: &dyn Probe) -> Option<Exit> {
     let (body, end) = text.rsplit_once("end ")?;
     let sum = u64::from_str_radix(end.strip_suffix('\n')?, 16).ok()?;
     if sum != Fnv::default().with(body.as_bytes()).finish() {
@@ -116,37 +123,59 @@ fn still(text: &str, config: &Path, state_dir: &Path, now: Time, count: u64, pro
         return None;
     }
     let exit = [Exit::Ok, Exit::DeployPending, Exit::Failed, Exit::PersonNeeded].into_iter().find(|e| e.code() == code)?;
-    let mut place = 0u64;
+    let mut certificates = Vec::new();
     for line in lines {
         let (kind, rest) = line.split_once(' ')?;
-        let (mark, rest) = rest.split_once(' ')?;
+        if kind == "g" {
+            certificates.push(rest);
+            continue;
+        }
+        let (mark, path) = rest.split_once(' ')?;
         let marked = || u64::from_str_radix(mark, 16).ok();
         let holds = match kind {
-            "d" => probe(Path::new(rest))?.identity == marked()?,
-            "f" if mark == "-" => probe(Path::new(rest)).is_none(),
-            "f" => probe(Path::new(rest))?.fingerprint == marked()?,
-            "g" => {
-                let (files, name) = rest.split_once(' ')?;
-                let directory = live(state_dir, name);
-                place += 1;
-                let sampled = place % SAMPLE == count % SAMPLE;
-                probe(&directory)?.fingerprint == marked()?
-                    && (!sampled || inside(&directory, probe, None)? == u64::from_str_radix(files, 16).ok()?)
-            }
+            "d" => probe.file(Path::new(path))?.identity == marked()?,
+            "f" if mark == "-" => probe.file(Path::new(path)).is_none(),
+            "f" => probe.file(Path::new(path))?.fingerprint == marked()?,
             _ => false,
         };
         if !holds {
             return None;
         }
     }
-    Some(exit)
+    all_hold(&certificates, count, probe).then_some(exit)
+}
+
+/// Whether every certificate looks as it did; many of them are asked for side by side.
+fn all_hold(certificates: &[&str], count: u64, probe: &dyn Probe) -> bool {
+    let part = |first: usize, lines: &[&str]| {
+        lines.iter().zip(first as u64..).all(|(line, place)| holds(line, place % SAMPLE == count % SAMPLE, probe).is_some())
+    };
+    if certificates.len() < MANY {
+        return part(0, certificates);
+    }
+    let size = certificates.len().div_ceil(THREADS);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = certificates.chunks(size).enumerate().map(|(n, lines)| scope.spawn(move || part(n * size, lines))).collect();
+        // A part that panicked holds nothing.
+        parts.into_iter().all(|part| part.join().unwrap_or(false))
+    })
+}
+
+/// Whether one certificate looks as it did; its files are looked at where it is its turn.
+fn holds(line: &str, sampled: bool, probe: &dyn Probe) -> Option<()> {
+    let mut words = line.splitn(3, ' ');
+    let mut mark = || u64::from_str_radix(words.next()?, 16).ok();
+    let (directory, files) = (mark()?, mark()?);
+    let name = words.next()?;
+    let same = probe.live(name)?.fingerprint == directory && (!sampled || inside(name, probe, None)? == files);
+    same.then_some(())
 }
 
 /// The fingerprint of a generation's files together.
-fn inside(directory: &Path, probe: &dyn Fn(&Path) -> Option<Seen>, accept: Option<&dyn Fn(&Seen) -> bool>) -> Option<u64> {
+fn inside(name: &str, probe: &dyn Probe, accept: Option<&dyn Fn(&Seen) -> bool>) -> Option<u64> {
     let mut sum = Fnv::default();
     for file in FILES {
-        let seen = probe(&directory.join(file));
+        let seen = probe.live(&format!("{name}/{file}"));
         if let (Some(seen), Some(accept)) = (&seen, accept)
             && !accept(seen)
         {
@@ -155,14 +184,6 @@ fn inside(directory: &Path, probe: &dyn Fn(&Path) -> Option<Seen>, accept: Optio
         sum = sum.with(&seen.map_or(0, |s| s.fingerprint).to_le_bytes());
     }
     Some(sum.finish())
-}
-
-fn live(state_dir: &Path, name: &str) -> PathBuf {
-    let mut path = PathBuf::with_capacity(state_dir.as_os_str().len() + name.len() + 24);
-    path.push(state_dir);
-    path.push("live");
-    path.push(name);
-    path
 }
 
 /// A path as the rest of a line; `None` for one that a line cannot hold.
@@ -178,15 +199,41 @@ const MAGIC: &str = "certctl-quiet 1";
 /// One certificate in this many has its files looked at in each run.
 pub const SAMPLE: u64 = 16;
 
+/// From here on threads cost less than they save.
+const MANY: usize = 300;
+const THREADS: usize = 4;
+
 const SETTLED: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::RefCell;
     use std::collections::BTreeMap;
+    use std::sync::Mutex;
 
-    type Disk = RefCell<BTreeMap<PathBuf, Seen>>;
+    /// A disk in memory.
+    #[derive(Default)]
+    struct Disk(Mutex<BTreeMap<PathBuf, Seen>>);
+
+    impl Disk {
+        fn set(&self, path: impl Into<PathBuf>, seen: Seen) {
+            self.0.lock().expect("whole").insert(path.into(), seen);
+        }
+    }
+
+    impl Probe for Disk {
+        fn file(&self, path: &Path) -> Option<Seen> {
+            self.0.lock().expect("whole").get(path).copied()
+        }
+
+        fn live(&self, relative: &str) -> Option<Seen> {
+            self.file(&live(relative))
+        }
+    }
+
+    fn live(relative: &str) -> PathBuf {
+        Path::new("/s/live").join(relative)
+    }
 
     fn at(seconds: i64) -> Time {
         Time::from_unix(seconds)
@@ -202,12 +249,12 @@ mod tests {
             files.insert(PathBuf::from(path), seen(7));
         }
         for name in ["a.example", "b.example"] {
-            files.insert(live(Path::new("/s"), name), seen(8));
+            files.insert(live(name), seen(8));
             for file in FILES {
-                files.insert(live(Path::new("/s"), name).join(file), seen(9));
+                files.insert(live(name).join(file), seen(9));
             }
         }
-        RefCell::new(files)
+        Disk(Mutex::new(files))
     }
 
     fn drawn(disk: &Disk, now: Time) -> Option<String> {
@@ -221,11 +268,11 @@ mod tests {
             until: at(5000),
             exit: Exit::DeployPending,
         };
-        draw(&premises, &|path| disk.borrow().get(path).copied())
+        draw(&premises, disk)
     }
 
     fn asked(text: &str, disk: &Disk, now: Time, count: u64) -> Verdict {
-        look(text, Path::new("/c/certctl.toml"), Path::new("/s"), now, count, &|path| disk.borrow().get(path).copied())
+        look(text, Path::new("/c/certctl.toml"), Path::new("/s"), now, count, disk)
     }
 
     const STILL: Verdict = Verdict::Still(Exit::DeployPending);
@@ -237,7 +284,7 @@ mod tests {
         for (now, verdict) in [(at(199), Verdict::Look), (at(200), STILL), (at(4999), STILL), (at(5000), Verdict::Look)] {
             assert_eq!(asked(&text, &disk, now, 0), verdict, "{now}");
         }
-        assert_eq!(look(&text, Path::new("/other.toml"), Path::new("/s"), at(200), 0, &|p| disk.borrow().get(p).copied()), Verdict::Look);
+        assert_eq!(look(&text, Path::new("/other.toml"), Path::new("/s"), at(200), 0, &disk), Verdict::Look);
     }
 
     #[test]
@@ -245,20 +292,22 @@ mod tests {
         let fresh = disk();
         let text = drawn(&fresh, at(200)).expect("settled");
         let watched: Vec<PathBuf> = fresh
-            .borrow()
+            .0
+            .lock()
+            .expect("whole")
             .keys()
             .filter(|p| p.extension().is_none_or(|e| e != "pem") && !p.ends_with("meta.toml") && *p != Path::new("/s"))
             .cloned()
             .collect();
         for path in watched {
             let changed = disk();
-            changed.borrow_mut().insert(path.clone(), seen(77));
+            changed.set(path.clone(), seen(77));
             assert_eq!(asked(&text, &changed, at(300), 0), Verdict::Look, "changed {}", path.display());
-            changed.borrow_mut().remove(&path);
+            changed.0.lock().expect("whole").remove(&path);
             assert_eq!(asked(&text, &changed, at(300), 0), Verdict::Look, "removed {}", path.display());
         }
         let appeared = disk();
-        appeared.borrow_mut().insert("/c/absent".into(), seen(1));
+        appeared.set("/c/absent", seen(1));
         assert_eq!(asked(&text, &appeared, at(300), 0), Verdict::Look);
     }
 
@@ -266,7 +315,7 @@ mod tests {
     fn a_file_edited_in_place_is_noticed_within_a_sample() {
         let disk = disk();
         let text = drawn(&disk, at(200)).expect("settled");
-        disk.borrow_mut().insert("/s/live/b.example/privkey.pem".into(), seen(77));
+        disk.set("/s/live/b.example/privkey.pem", seen(77));
         let looks = (0..SAMPLE).filter(|count| asked(&text, &disk, at(300), *count) == Verdict::Look).count();
         assert_eq!(looks, 1);
     }

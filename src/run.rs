@@ -55,6 +55,8 @@ pub struct Row {
 }
 
 /// What would be done first about each certificate, without the lock and without doing it.
+///
+/// Many certificates are read side by side.
 pub fn plan(certificates: &[&Certificate], orders: &Orders, ports: &Ports<'_>) -> Vec<Row> {
     let each = |certificate: &&Certificate| {
         let now = ports.clock.now();
@@ -62,7 +64,15 @@ pub fn plan(certificates: &[&Certificate], orders: &Orders, ports: &Ports<'_>) -
         let decision = plan::next(now, certificate, &holding, &ports.journal.facts(&certificate.name), &begin(certificate, orders, now));
         row(certificate, holding, decision, now, ports, None, false)
     };
-    certificates.iter().map(each).collect()
+    let size = certificates.len().div_ceil(orders.parallel).max(64);
+    if certificates.len() <= size {
+        return certificates.iter().map(each).collect();
+    }
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = certificates.chunks(size).map(|part| scope.spawn(move || part.iter().map(each).collect::<Vec<_>>())).collect();
+        // A panic here is a bug of ours about values that were only read: it ends the run as it would without threads.
+        parts.into_iter().flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
 }
 
 /// Whether a row still has something to be done now.

@@ -58,7 +58,7 @@ fn still(global: &Global) -> Verdict {
     let state_dir = absolute(&host::state_dir(argument, configured.as_deref()));
     let Some(text) = files::read_quiet(&state_dir) else { return Verdict::Look };
     let count = files::count_run(&state_dir);
-    quiet::look(&text, &config, &state_dir, SystemClock::new().now(), count, &files::probe)
+    quiet::look(&text, &config, &state_dir, SystemClock::new().now(), count, &files::Disk::new(&state_dir))
 }
 
 /// Does what is due about these certificates, and reports it.
@@ -189,7 +189,7 @@ fn conclude(context: &Context, rows: &[Row], now: Time) {
         until,
         exit,
     };
-    if let Some(text) = quiet::draw(&premises, &files::probe) {
+    if let Some(text) = quiet::draw(&premises, &files::Disk::new(&context.state_dir)) {
         files::write_quiet(&context.state_dir, &text);
     }
 }

@@ -64,10 +64,11 @@ impl Fnv {
         self
     }
 
-    /// Takes a number in.
+    /// Takes a number in, as one unit: a file's stat has ten of them.
     #[must_use]
     pub fn with_number(self, number: i64) -> Self {
-        self.with(&number.to_le_bytes())
+        let mixed = (self.0 ^ number.cast_unsigned()).wrapping_mul(0x0000_0100_0000_01b3);
+        Self(mixed ^ (mixed >> 32))
     }
 
     /// The hash of what was taken in.

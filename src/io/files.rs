@@ -10,7 +10,7 @@ use crate::domain::access::Access;
 use crate::domain::hash::Fnv;
 use crate::domain::time::Time;
 use crate::error::{Error, Kind};
-use crate::quiet::Seen;
+use crate::quiet::{Probe, Seen};
 
 use super::disk;
 
@@ -95,21 +95,39 @@ pub fn head(path: &Path) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// What a file or directory looks like, following links; `None` where it cannot be seen.
-#[must_use]
-pub fn probe(path: &Path) -> Option<Seen> {
-    let metadata = std::fs::metadata(path).ok()?;
-    let identity = [
-        metadata.dev().cast_signed(),
-        metadata.ino().cast_signed(),
-        i64::from(metadata.mode()),
-        i64::from(metadata.uid()),
-        i64::from(metadata.gid()),
-    ];
-    let times = [metadata.size().cast_signed(), metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];
+/// The disk, as a conclusion asks it.
+#[derive(Debug)]
+pub struct Disk {
+    /// `live/`, opened once: ten thousand paths are then walked from there and not from the root.
+    live: Option<std::fs::File>,
+}
+
+impl Disk {
+    /// The disk with this state directory.
+    #[must_use]
+    pub fn new(state_dir: &Path) -> Self {
+        Self { live: std::fs::File::open(state_dir.join("live")).ok() }
+    }
+}
+
+impl Probe for Disk {
+    fn file(&self, path: &Path) -> Option<Seen> {
+        nix::sys::stat::stat(path).ok().map(|stat| seen(&stat))
+    }
+
+    fn live(&self, relative: &str) -> Option<Seen> {
+        let flags = nix::fcntl::AtFlags::empty();
+        nix::sys::stat::fstatat(self.live.as_ref()?, relative, flags).ok().map(|stat| seen(&stat))
+    }
+}
+
+fn seen(stat: &nix::sys::stat::FileStat) -> Seen {
+    let identity =
+        [stat.st_dev.cast_signed(), stat.st_ino.cast_signed(), i64::from(stat.st_mode), i64::from(stat.st_uid), i64::from(stat.st_gid)];
+    let times = [stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec];
     let identity = identity.into_iter().fold(Fnv::default(), Fnv::with_number);
-    let changed = Time::from_unix(metadata.mtime().max(metadata.ctime()).saturating_add(1));
-    Some(Seen { fingerprint: times.into_iter().fold(identity, Fnv::with_number).finish(), identity: identity.finish(), changed })
+    let changed = Time::from_unix(stat.st_mtime.max(stat.st_ctime).saturating_add(1));
+    Seen { fingerprint: times.into_iter().fold(identity, Fnv::with_number).finish(), identity: identity.finish(), changed }
 }
 
 /// The conclusion of an earlier run.

@@ -21,6 +21,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Read this config [default: /etc/certctl/certctl.toml; for other users than root $XDG_CONFIG_HOME/certctl/certctl.toml]
     #[arg(long, short = 'c', global = true, value_name = "FILE")]
@@ -84,8 +85,8 @@ pub struct Issue {
     /// Ask this CA: a preset, a [ca.…] table of the config, or a directory URL [default: the config's]
     #[arg(long, value_name = "CA")]
     pub ca: Option<String>,
-    /// Make a key of this type: p256, p384, rsa2048 or rsa4096
-    #[arg(long, value_name = "TYPE")]
+    /// Make a key of this type
+    #[arg(long, value_name = "TYPE", value_parser = ["p256", "p384", "rsa2048", "rsa4096"])]
     pub key_type: Option<String>,
     /// Ask for this profile of the CA's
     #[arg(long, value_name = "PROFILE")]

@@ -3,7 +3,7 @@
 //! Everything is blocking and shared between threads. What is async inside a library stays inside
 //! its file in `io/`. A test's model of the world implements these and nothing else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Certificate, Challenge};
 use crate::domain::access::Access;
@@ -240,6 +240,25 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::local("store", error.to_string())
     }
+}
+
+/// What a probe saw of a file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Of device, inode, size, times, mode and owner.
+    pub fingerprint: u64,
+    /// Of device, inode, mode and owner alone: a directory that changes all the time is still itself.
+    pub identity: u64,
+    /// When it was changed last.
+    pub changed: Time,
+}
+
+/// How the disk is asked whether anything has changed.
+pub trait Probe: Sync {
+    /// What a file or directory looks like, following links.
+    fn file(&self, path: &Path) -> Option<Seen>;
+    /// The same of what lies at a path below `live/`: asked ten thousand times, so relative to that directory.
+    fn live(&self, relative: &str) -> Option<Seen>;
 }
 
 /// Generations of certificates: what is live, what is being made.

@@ -12,6 +12,7 @@ use crate::domain::hash::Fnv;
 use crate::domain::name::Name;
 use crate::domain::outcome::Exit;
 use crate::domain::time::Time;
+use crate::ports::{Probe, Seen};
 
 /// What the conclusion says of now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,25 +21,6 @@ pub enum Verdict {
     Still(Exit),
     /// Something has, or may have: look for real.
     Look,
-}
-
-/// What a probe saw of a file or directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Of device, inode, size, times, mode and owner.
-    pub fingerprint: u64,
-    /// Of device, inode, mode and owner alone: a directory that changes all the time is still itself.
-    pub identity: u64,
-    /// When it was changed last.
-    pub changed: Time,
-}
-
-/// How the disk is asked.
-pub trait Probe: Sync {
-    /// What a file or directory looks like, following links.
-    fn file(&self, path: &Path) -> Option<Seen>;
-    /// The same of what lies at a path below `live/`: asked ten thousand times, so relative to that directory.
-    fn live(&self, relative: &str) -> Option<Seen>;
 }
 
 /// What the conclusion is drawn from.

@@ -108,7 +108,12 @@ impl Entry {
         let state = match holding {
             Holding::Missing => State::Missing,
             Holding::Damaged(_) => State::Damaged,
-            Holding::Unreadable(_) => State::Unreadable,
+            // Who may not read keys is told what the state says; only a trouble of the disk is one.
+            Holding::Unreadable(why) => match known {
+                Some(known) if why.contains(DENIED) && known.not_after <= now => State::Expired,
+                Some(_) if why.contains(DENIED) => State::Valid,
+                Some(_) | None => State::Unreadable,
+            },
             Holding::Held(_) | Holding::Unlinked(_) if not_after.is_some_and(|e| e <= now) => State::Expired,
             Holding::Held(_) | Holding::Unlinked(_) => State::Valid,
         };
@@ -117,6 +122,12 @@ impl Entry {
             Holding::Missing | Holding::Held(_) | Holding::Unlinked(_) => None,
         };
         let Decision { step, reason } = decision;
+        let mut why = reason.to_string();
+        if let Some(last) = facts.last_attempt().and_then(|a| a.failure.as_ref())
+            && !matches!(reason, Reason::FailedNow(_) | Reason::Adopted(_) | Reason::NotDue { .. })
+        {
+            let _ = write!(why, "; the last attempt failed: {last}");
+        }
         Self {
             name: certificate.name.clone(),
             domains: certificate.domains.clone(),
@@ -133,7 +144,7 @@ impl Entry {
             // A certificate has at least one CA by construction.
             ca: certificate.cas[0].clone(),
             issued: None,
-            next: Next { step: step.kind(), at: step.until(), reason: reason.code(), why: reason.to_string() },
+            next: Next { step: step.kind(), at: step.until(), reason: reason.code(), why },
             failure: None,
             attempts: Vec::new(),
             deployments: Vec::new(),
@@ -142,8 +153,10 @@ impl Entry {
 }
 
 /// The JSON of a command: one object, additive for ever within its schema.
+///
+/// `ok`: whether all certificates are as they should be; `exit` is the command's own exit code.
 #[must_use]
-pub fn json(command: &str, exit: Exit, entries: &[Entry]) -> String {
+pub fn json(command: &str, ok: bool, exit: Exit, entries: &[Entry]) -> String {
     #[derive(Serialize)]
     struct Report<'a> {
         schema: &'static str,
@@ -152,7 +165,7 @@ pub fn json(command: &str, exit: Exit, entries: &[Entry]) -> String {
         exit: u8,
         certificates: &'a [Entry],
     }
-    let report = Report { schema: SCHEMA, command, ok: exit == Exit::Ok, exit: exit.code(), certificates: entries };
+    let report = Report { schema: SCHEMA, command, ok, exit: exit.code(), certificates: entries };
     // Strings, numbers and lists of them always have a JSON form.
     let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
     text.push('\n');
@@ -304,6 +317,9 @@ pub fn not_now(decision: &Decision, now: Time) -> Option<String> {
         _ => None,
     }
 }
+
+/// How the store says that this user may not.
+const DENIED: &str = "permission denied";
 
 /// The version of the JSON's shape.
 const SCHEMA: &str = "certctl/1";

@@ -107,6 +107,7 @@ pub fn drive(certificate: &Certificate, orders: &Orders, ports: &Ports<'_>) -> R
     let name = &certificate.name;
     let mut run = begin(certificate, orders, ports.clock.now());
     let mut issued = false;
+    let mut deployment = None;
     loop {
         let now = ports.clock.now();
         let holding = survey::holding(ports.vault, certificate);
@@ -124,15 +125,17 @@ pub fn drive(certificate: &Certificate, orders: &Orders, ports: &Ports<'_>) -> R
         }
         let kind = decision.step.kind();
         if decision.step.until().is_some() {
-            return row(certificate, holding, decision, now, ports, run.failed, issued);
+            let row = row(certificate, holding, decision, now, ports, run.failed, issued);
+            // It shows in the report; the exit code for it is the pending deployment's own.
+            return Row { failure: row.failure.or(deployment), ..row };
         }
         ports.progress.detail(name, &format!("{kind}: {}", decision.reason));
         run.taken.insert(kind);
         let told = facts.attempts.iter().rev().find_map(|a| a.failure.clone());
-        match execute(&Job { certificate, holding: &holding, ports: *ports, deadline: run.deadline }, &decision.step) {
+        match execute(&Job { certificate, holding: &holding, ports: *ports, deadline: run.deadline, asked: run.asked }, &decision.step) {
             Outcome::Done => issued |= matches!(kind, Kind::Order | Kind::Resume) && changed(certificate, &holding, ports),
             // A deployment that failed says so itself, and keeps nothing else from being done.
-            Outcome::Failed(_) if kind == Kind::Deploy => {}
+            Outcome::Failed(failure) if kind == Kind::Deploy => deployment = Some(failure),
             Outcome::Failed(failure) | Outcome::Pending(failure) => {
                 let repeated = told.is_some_and(|t| t.same_reason(&failure)) && !run.asked;
                 ports.progress.failed(name, &failure, repeated);

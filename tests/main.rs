@@ -2,10 +2,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests are a world of their own")]
 
-mod support;
-
 mod crash;
+mod drift;
+mod faults;
 mod input;
 mod issue;
 mod noop;
 mod one_run;
+mod support;
+mod tidy;

@@ -6,12 +6,12 @@ use crate::cli::Global;
 use crate::config::{Certificate, Challenge, Issue};
 use crate::domain::outcome::Exit;
 use crate::error::Result;
-use crate::io::console;
+use crate::io::console::{self, Console};
 use crate::io::host;
 
 use super::context::{Context, refused};
 
-pub(super) fn run(global: &Global) -> Result<Exit> {
+pub(super) fn run(global: &Global, console: Console) -> Result<Exit> {
     let context = Context::open(global)?;
     let mut issues = Vec::new();
     for certificate in &context.config.certificates {
@@ -30,6 +30,9 @@ pub(super) fn run(global: &Global) -> Result<Exit> {
     }
     if !issues.is_empty() {
         return Err(refused(&issues));
+    }
+    if context.config.certificates.is_empty() {
+        console.say("the config names no certificates: `renew` has nothing to do");
     }
     console::data("ok\n");
     Ok(Exit::Ok)

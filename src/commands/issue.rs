@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{Global, Issue};
-use crate::config::{self, Source};
+use crate::config::{self, COMMAND_LINE, Source};
 use crate::domain::access::Access;
 use crate::domain::name::{Identifier, IdentifierSet, Name};
 use crate::domain::outcome::Exit;
@@ -115,6 +115,3 @@ fn save(main: &Path, path: &Path, text: &str) -> Result<()> {
     }
     disk::replace(path, text.as_bytes(), Access::PUBLIC).map_err(failed)
 }
-
-/// What stands for a file in messages about arguments.
-const COMMAND_LINE: &str = "command line";

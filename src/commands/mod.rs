@@ -36,7 +36,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Issue(args) => issue::run(&cli.global, args, console),
         Command::Plan(args) => plan::run(&cli.global, args),
         Command::Status(args) => status::run(&cli.global, args),
-        Command::Config(cli::Config::Check) => config_check::run(&cli.global),
+        Command::Config(cli::Config::Check) => config_check::run(&cli.global, console),
     };
     let exit = ended.unwrap_or_else(|error| {
         console.error(&error);

@@ -20,16 +20,16 @@ pub(super) fn show(global: &Global, names: &[String], forced: &[String], json: b
     let context = Context::open(global)?;
     let selected = context.select(names)?;
     let clock = SystemClock::new();
-    let now = clock.now();
-    let mut orders = context.orders(now);
+    let mut orders = context.orders(clock.now());
     orders.forced = context.names(forced)?;
     orders.asked = context.names(names)?;
     let console = Console::new(global.verbose, global.quiet);
-    let entries = context.with_ports(&clock, &console, &selected, |world| {
+    let (entries, ok) = context.with_ports(&clock, &console, &selected, |world| {
         let rows = run::plan(&selected, &orders, &world.ports);
-        context.entries(&selected, &rows, world)
+        (context.entries(&selected, &rows, world), rows.iter().all(|row| row.exit == Exit::Ok))
     });
-    let text = if json { report::json(command, Exit::Ok, &entries) } else { report::plan(&entries, now, global.verbose) };
+    let now = clock.now();
+    let text = if json { report::json(command, ok, Exit::Ok, &entries) } else { report::plan(&entries, now, global.verbose) };
     console::data(&text);
     Ok(Exit::Ok)
 }

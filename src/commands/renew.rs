@@ -107,6 +107,7 @@ pub(super) fn work(
         }
         guard(context, &clock, world);
         let done = run::drive_all(&due, &orders, &world.ports);
+        console.done();
         tell(&rows.iter().filter(|r| !run::is_due(r)).cloned().collect::<Vec<_>>(), &orders.asked, &console, started);
         for row in done {
             if let Some(place) = rows.iter_mut().find(|r| r.name == row.name) {
@@ -173,6 +174,10 @@ fn conclude(context: &Context, rows: &[Row], now: Time) {
         return;
     }
     let Ok(Asked::Ours(_lock, _)) = Lock::try_now(&context.state_dir, now) else { return };
+    context.store.sweep();
+    for row in rows {
+        context.store.sweep_certificate(row.name.as_str());
+    }
     let mut files: Vec<PathBuf> = context.sources.iter().map(|source| source.path.clone()).collect();
     files.push(context.conf_dir.clone());
     files.extend(context.config.files.iter().cloned());
@@ -202,7 +207,7 @@ fn report(context: &Context, selected: &[&Certificate], rows: Vec<Row>, world: &
             entry.issued = Some(row.issued);
             entry.failure = row.failure;
         }
-        console::data(&report::json(command, exit, &entries));
+        console::data(&report::json(command, exit == Exit::Ok, exit, &entries));
     }
     exit
 }

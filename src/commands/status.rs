@@ -15,10 +15,9 @@ pub(super) fn run(global: &Global, args: &Status) -> Result<Exit> {
     let context = Context::open(global)?;
     let selected = context.select(name.as_slice())?;
     let clock = SystemClock::new();
-    let now = clock.now();
-    let orders = context.orders(now);
+    let orders = context.orders(clock.now());
     let console = Console::new(global.verbose, global.quiet);
-    let mut entries = context.with_ports(&clock, &console, &selected, |world| {
+    let (mut entries, ok) = context.with_ports(&clock, &console, &selected, |world| {
         let rows = run::plan(&selected, &orders, &world.ports);
         let mut entries = context.entries(&selected, &rows, world);
         for entry in &mut entries {
@@ -26,10 +25,11 @@ pub(super) fn run(global: &Global, args: &Status) -> Result<Exit> {
             entry.attempts = facts.attempts;
             entry.deployments = facts.deployments;
         }
-        entries
+        (entries, rows.iter().all(|row| row.exit == Exit::Ok))
     });
+    let now = clock.now();
     let text = if *json {
-        report::json("status", Exit::Ok, &entries)
+        report::json("status", ok, Exit::Ok, &entries)
     } else if let (Some(_), [entry]) = (name, entries.as_slice()) {
         report::detail(entry, now)
     } else {

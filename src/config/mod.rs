@@ -99,7 +99,8 @@ impl Certificate {
     #[must_use]
     pub fn targets(&self) -> Vec<(TargetId, String)> {
         let Access { owner, group, mode } = self.access;
-        let files = format!("{owner:?} {group:?} {mode:o}");
+        let id = |id: Option<u32>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+        let files = format!("{}:{}:{mode:04o}", id(owner), id(group));
         let mut targets = vec![(TargetId(TargetId::FILES.to_owned()), files)];
         if let Some(argv) = &self.deploy {
             let parts: Vec<&[u8]> = argv.iter().map(String::as_bytes).collect();
@@ -158,6 +159,9 @@ pub struct Source {
     pub shared: bool,
 }
 
+/// What stands for a file in messages about arguments.
+pub const COMMAND_LINE: &str = "command line";
+
 /// What the config must ask the host for; the numbers behind names.
 pub trait Host {
     /// The id of a user; `None` where there is none.
@@ -182,7 +186,7 @@ pub struct Issue {
 impl fmt::Display for Issue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Origin { file, line } = &self.origin;
-        if *line == 0 {
+        if *line == 0 || file.as_os_str() == COMMAND_LINE {
             write!(f, "{}: ", file.display())?;
         } else {
             write!(f, "{}:{line}: ", file.display())?;

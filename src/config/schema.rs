@@ -15,7 +15,7 @@ use crate::domain::time::parse_span;
 use super::ca::{Ca, Eab, Secret, dead, preset};
 use super::hints::closest;
 use super::walk::{At, Issues, Section, Text};
-use super::{Certificate, Challenge, Config, Host, Issue, KeyPolicy, Origin, PRESETS, Proxy, Source};
+use super::{COMMAND_LINE, Certificate, Challenge, Config, Host, Issue, KeyPolicy, Origin, PRESETS, Proxy, Source};
 
 /// Reads the main config file and those of `conf.d`, in this order.
 ///
@@ -31,7 +31,11 @@ pub fn parse(sources: &[Source], host: &dyn Host) -> Result<Config, Vec<Issue>> 
             let (table, errors) = DeTable::parse_recoverable(&text.source.text);
             for error in &errors {
                 let origin = text.origin(error.span().unwrap_or_default());
-                issues.push(Issue { origin, key: None, message: format!("this is not TOML: {}", one_line(error.message())), hint: None });
+                let line = text.source.text.lines().nth(origin.line.saturating_sub(1)).unwrap_or_default();
+                let hint = line.trim_start().starts_with("[ca.").then(|| {
+                    "in TOML `ca` is either a value or a table: name the CA in each [[certificate]], or move the [ca.…] tables to a file of conf.d".to_owned()
+                });
+                issues.push(Issue { origin, key: None, message: format!("this is not TOML: {}", one_line(error.message())), hint });
             }
             // What the parser recovered after an error may be half a value: judging it would only add noise.
             if errors.is_empty() { table } else { toml::Spanned::new(0..0, DeTable::new()) }
@@ -127,7 +131,8 @@ struct Partial {
 impl Partial {
     /// This level's keys, and the upper level's where this one is silent.
     fn over(self, upper: &Self) -> Self {
-        let mut per_name = upper.per_name.clone();
+        // A lower level replaces the whole choice, so an upper one's exceptions do not outlive it.
+        let mut per_name = if self.choice.is_some() { BTreeMap::new() } else { upper.per_name.clone() };
         per_name.extend(self.per_name);
         Self {
             ca: self.ca.or_else(|| upper.ca.clone()),
@@ -147,7 +152,7 @@ impl Partial {
 
 impl Reader<'_> {
     fn globals(&self, root: &Section<'_>) -> Globals {
-        let span = |at: Option<At<String>>| at.and_then(|at| self.issues.keep(at, |t| parse_span(t).map_err(plain))).map(|at| at.value);
+        let span = |at: Option<At<String>>| at.and_then(|at| self.issues.keep(at, |t| parse_span(t).map_err(plain)));
         let email = root.string("email").and_then(|at| self.issues.keep(at, |t| email(t)));
         let parallel = root.integer("parallel").and_then(|at| self.issues.keep(at, |n| within(*n, 1, 64)));
         let proxy = root.string("proxy").and_then(|at| self.issues.keep(at, |t| proxy(t)));
@@ -164,8 +169,10 @@ impl Reader<'_> {
             email: email.map(|at| at.value),
             state_dir: root.path("state_dir").map(|at| at.value),
             parallel: parallel.map(|at| at.value),
-            lock_wait: span(root.string("lock_wait")),
-            deadline: span(root.string("deadline")),
+            lock_wait: span(root.string("lock_wait")).map(|at| at.value),
+            deadline: span(root.string("deadline"))
+                .and_then(|at| self.issues.keep(at, |d| if d.is_zero() { Err(plain("a run needs some time".to_owned())) } else { Ok(*d) }))
+                .map(|at| at.value),
             proxy: proxy.map(|at| at.value),
             listen_http,
         }
@@ -353,7 +360,7 @@ impl Reader<'_> {
         if listed.value.is_empty() && self.issues.0.borrow().iter().all(|i| i.origin != listed.origin) {
             self.issues.push(listed.issue("the list is empty", None));
         }
-        let domains = self.domains(&listed)?;
+        let (domains, whole) = self.domains(&listed);
         for (identifier, origin) in own_names {
             if !domains.contains(&identifier) {
                 let text = identifier.to_string();
@@ -368,7 +375,7 @@ impl Reader<'_> {
         let name = match name {
             Some(at) => Some(at.value),
             None if section.origin_of("name").is_some() => None,
-            None => match Name::from_identifier(&domains[0]) {
+            None => match domains.first().map(Name::from_identifier)? {
                 Ok(name) => Some(name),
                 Err(why) => {
                     missing(&why, "set `name`".to_owned());
@@ -378,12 +385,13 @@ impl Reader<'_> {
         };
         let ca = match &settings.ca {
             Some(at) => self.resolve_ca(at),
+            None if section.origin_of("ca").is_some() => None,
             None => {
                 missing("no `ca` is named, here or at the root", "set ca = \"letsencrypt\"; naming a CA accepts its terms".to_owned());
                 None
             }
         };
-        let (name, ca, challenges) = (name?, ca?, challenges?);
+        let (name, ca, challenges) = (name?, ca?, challenges.filter(|_| whole)?);
         let private = Access::PRIVATE;
         let (owner, group) = (settings.owner.map(|at| at.value), settings.group.map(|at| at.value));
         // A group that may not read would be no group at all.
@@ -406,7 +414,8 @@ impl Reader<'_> {
         })
     }
 
-    fn domains(&self, listed: &At<Vec<At<String>>>) -> Option<Vec<Identifier>> {
+    /// The names that are good, and whether all were.
+    fn domains(&self, listed: &At<Vec<At<String>>>) -> (Vec<Identifier>, bool) {
         let mut domains: Vec<Identifier> = Vec::new();
         let mut whole = true;
         for at in &listed.value {
@@ -420,9 +429,9 @@ impl Reader<'_> {
                 domains.push(parsed.value);
             }
         }
-        for (n, name) in domains.iter().enumerate() {
+        for name in &domains {
             if let Some(wildcard) = domains.iter().find(|w| w.covers(name)) {
-                let at = listed.value.get(n).unwrap_or(&listed.value[0]);
+                let at = listed.value.iter().find(|at| at.value.parse().as_ref() == Ok(name)).unwrap_or(&listed.value[0]);
                 let message = format!("`{name}` is covered by `{wildcard}` already");
                 self.issues.push(at.issue(message, Some("remove it: CAs refuse both in one certificate".to_owned())));
             }
@@ -431,7 +440,7 @@ impl Reader<'_> {
             let message = format!("{} names; no public CA takes more than {MAX_NAMES} in one certificate", domains.len());
             self.issues.push(listed.issue(message, Some("make several certificates".to_owned())));
         }
-        (whole && !domains.is_empty()).then_some(domains)
+        (domains, whole)
     }
 
     fn challenges(&self, section: &Section<'_>, domains: &[Identifier], settings: &Partial) -> Option<BTreeMap<Identifier, Challenge>> {
@@ -458,7 +467,14 @@ impl Reader<'_> {
                             origin: section.origin.clone(),
                             key: Some(section.path.clone()),
                             message: format!("no challenge is chosen for `{domain}`"),
-                            hint: Some("set webroot = \"/var/www/html\" or standalone = true, here or at the root".to_owned()),
+                            hint: Some(
+                                if section.text.source.path.as_os_str() == COMMAND_LINE {
+                                    "add --webroot DIR or --standalone"
+                                } else {
+                                    "set webroot = \"/var/www/html\" or standalone = true, here or at the root"
+                                }
+                                .to_owned(),
+                            ),
                         });
                     }
                     whole = false;
@@ -531,7 +547,7 @@ impl Reader<'_> {
 impl<'a> Section<'a> {
     /// The `[ca.…]` tables of a root, where `ca` is not a label.
     fn ca_section(&self) -> Option<Self> {
-        if self.is_table("ca") { self.section("ca") } else { None }
+        if self.path.is_empty() && self.is_table("ca") { self.section("ca") } else { None }
     }
 
     /// `"0640"` or `0o640`.
@@ -693,6 +709,9 @@ fn command(argv: &[String]) -> Parsed<Vec<String>> {
             format!("`{program}` is one word of a command, with a space in it"),
             Some("give each word its own quotes; there is no shell (deploy = [\"sh\", \"-c\", \"…\"] starts one)".to_owned()),
         )),
+        [program, ..] if program.contains('/') && !Path::new(program).is_absolute() => {
+            Err((format!("`{program}` is a relative path; commands are run in `/`"), Some("give the whole path".to_owned())))
+        }
         argv if argv.iter().any(|a| a.contains('\0')) => Err(plain("an argument has a NUL in it".to_owned())),
         argv => Ok(argv.to_vec()),
     }

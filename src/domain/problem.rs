@@ -248,7 +248,7 @@ impl Problem {
             [only] => only.identifier.as_ref().and_then(|i| i.value.parse().ok()),
             _ => None,
         };
-        failure.hint = hint(code).map(str::to_owned);
+        failure.hint = hint(place, code).map(str::to_owned);
         failure
     }
 
@@ -271,7 +271,20 @@ impl Problem {
     }
 }
 
-fn hint(code: &str) -> Option<&'static str> {
+fn hint(place: Place, code: &str) -> Option<&'static str> {
+    Some(match (place, code) {
+        (Place::Challenge, "connection") => {
+            "the CA must reach the name on port 80: check its A and AAAA records, the firewall, and what listens there"
+        }
+        (Place::Challenge, "dns") => "the CA cannot look the name up: check its A, AAAA and CAA records at the zone's own name servers",
+        (Place::Challenge, "unauthorized" | "incorrectResponse") => {
+            "something else answered: does the name lead to this host, and is `webroot` the directory that is shown for it?"
+        }
+        (_, code) => return request_hint(code),
+    })
+}
+
+fn request_hint(code: &str) -> Option<&'static str> {
     Some(match code {
         "accountDoesNotExist" => "the CA does not know the saved account key: is this the right directory, or was the CA's data wiped?",
         "caa" => "a CAA record of the domain forbids this CA: change the record or the `ca`",

@@ -9,7 +9,7 @@ use super::Job;
 
 /// Tries each target once; one that fails does not keep the others from it.
 pub(super) fn deploy(job: &Job<'_>, targets: &[TargetId]) -> Outcome {
-    let Job { certificate, holding, ports, deadline } = job;
+    let Job { certificate, holding, ports, deadline, asked } = job;
     let Some(held) = holding.held() else { return Outcome::Done };
     let mut first = None;
     for target in targets {
@@ -26,7 +26,7 @@ pub(super) fn deploy(job: &Job<'_>, targets: &[TargetId]) -> Outcome {
             Ok(()) => Event::Deployed { target, generation, fingerprint },
             Err(failure) => Event::DeployFailed { target, generation, fingerprint, failure: failure.clone() },
         };
-        let told = ports.journal.facts(&certificate.name).deployments.iter().any(|d| d.done.is_none() && d.failures > 0);
+        let told = ports.journal.facts(&certificate.name).deployments.iter().any(|d| d.done.is_none() && d.failures > 0) && !asked;
         match (result, ports.journal.note(&certificate.name, event)) {
             (Ok(()), Ok(())) => ports.progress.detail(&certificate.name, "deployed"),
             (Err(failure), noted) => {

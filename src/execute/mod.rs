@@ -22,6 +22,8 @@ pub struct Job<'a> {
     pub ports: Ports<'a>,
     /// When the step must have ended.
     pub deadline: Time,
+    /// A person named the certificate: what they were told before is told again.
+    pub asked: bool,
 }
 
 /// Carries out a step.

@@ -1,6 +1,6 @@
 //! Words for people on standard error, data on standard output. Neither can make the program fail.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 
 use crate::domain::name::Name;
 use crate::domain::problem::Failure;
@@ -15,7 +15,7 @@ pub struct Console {
     pub verbose: bool,
     /// `-q`: failures only.
     pub quiet: bool,
-    /// Whether a person watches: then a failure is told each time.
+    /// Whether a person watches: then a failure is told each time, and what goes on is shown while it does.
     pub watched: bool,
 }
 
@@ -23,21 +23,42 @@ impl Console {
     /// A console with these options; whether a person watches is asked of standard error.
     #[must_use]
     pub fn new(verbose: bool, quiet: bool) -> Self {
-        Self { verbose, quiet, watched: std::io::stderr().is_terminal() }
+        Self { verbose, quiet, watched: super::host::is_terminal() }
+    }
+
+    /// Takes the line about what goes on from the terminal: it is over.
+    pub fn done(&self) {
+        if self.is_live() {
+            let _ = std::io::stderr().lock().write_all(CLEAR.as_bytes());
+        }
+    }
+
+    /// Whether what goes on is shown on one line that comes and goes.
+    fn is_live(&self) -> bool {
+        self.watched && !self.verbose && !self.quiet
+    }
+
+    /// One line to standard error in one write, so that parallel certificates do not mix.
+    ///
+    /// `eprintln!` panics when the pipe or the disk behind it is gone; this does not.
+    fn word(&self, text: &str) {
+        let clear = if self.is_live() { CLEAR } else { "" };
+        let line = format!("{clear}{text}\n");
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
     }
 
     /// Tells what ended the program, and what to do next.
     pub fn error(&self, error: &Error) {
-        word(&format!("certctl: {}", escape_lines(&error.to_string())));
+        self.word(&format!("certctl: {}", escape_lines(&error.to_string())));
         for hint in &error.hints {
-            word(&format!("  hint: {}", escape_lines(hint)));
+            self.word(&format!("  hint: {}", escape_lines(hint)));
         }
     }
 
     /// Writes a line about the program, unless `-q`.
     pub fn say(&self, text: &str) {
         if !self.quiet {
-            word(text);
+            self.word(text);
         }
     }
 }
@@ -45,7 +66,7 @@ impl Console {
 impl Progress for Console {
     fn changed(&self, name: &Name, text: &str) {
         if !self.quiet {
-            word(&format!("{name}: {text}"));
+            self.word(&format!("{name}: {text}"));
         }
     }
 
@@ -54,22 +75,26 @@ impl Progress for Console {
         if repeated && !self.verbose && !self.watched {
             return;
         }
-        word(&format!("{name}: failed: {failure}"));
+        self.word(&format!("{name}: failed: {failure}"));
         if let Some(hint) = &failure.hint {
-            word(&format!("  hint: {}", escape(hint)));
+            self.word(&format!("  hint: {}", escape(hint)));
         }
     }
 
     fn detail(&self, name: &Name, text: &str) {
         if self.verbose {
-            word(&format!("{name}: {text}"));
+            self.word(&format!("{name}: {text}"));
+        } else if self.is_live() {
+            // Cut, so that it never wraps: a second line would stay behind.
+            let line: String = format!("{name}: {text}").chars().take(78).collect();
+            let _ = std::io::stderr().lock().write_all(format!("{CLEAR}{line}").as_bytes());
         }
     }
 
     fn warn(&self, text: &str, hint: Option<&str>) {
-        word(&format!("certctl: {text}"));
+        self.word(&format!("certctl: {text}"));
         if let Some(hint) = hint {
-            word(&format!("  hint: {hint}"));
+            self.word(&format!("  hint: {hint}"));
         }
     }
 }
@@ -80,15 +105,11 @@ pub fn data(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// One line to standard error in one write, so that parallel certificates do not mix.
-///
-/// `eprintln!` panics when the pipe or the disk behind it is gone; this does not.
-fn word(text: &str) {
-    let line = format!("{text}\n");
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
-}
-
 /// As [`escape`], but keeps the line breaks of a message that certctl itself made.
 fn escape_lines(text: &str) -> String {
-    text.lines().map(escape).collect::<Vec<_>>().join("\n  ")
+    let line = |line: &str| format!("{}{}", &line[..line.len() - line.trim_start().len()], escape(line));
+    text.lines().map(line).collect::<Vec<_>>().join("\n  ")
 }
+
+/// To the start of the line, and what stands there goes.
+const CLEAR: &str = "\r\u{1b}[2K";

@@ -10,9 +10,9 @@ use crate::domain::access::Access;
 use crate::domain::hash::Fnv;
 use crate::domain::time::Time;
 use crate::error::{Error, Kind};
-use crate::quiet::{Probe, Seen};
+use crate::ports::{Probe, Seen};
 
-use super::disk;
+use super::{disk, host};
 
 /// What was read of the config.
 #[derive(Debug)]
@@ -65,7 +65,16 @@ fn read(path: &Path) -> io::Result<Option<Source>> {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
         io::Error::other(format!("{}:{line}: it is not UTF-8 text", path.display()))
     })?;
-    let shared = std::fs::metadata(path).map(|m| m.mode() & 0o077 != 0).unwrap_or(true);
+    let metadata = std::fs::metadata(path).map_err(|e| disk::with_path(e, path))?;
+    // Its deploy commands run as we do: who may write it may become us.
+    if metadata.mode() & 0o002 != 0 {
+        return Err(disk::with_path(io::Error::other("everyone on this host may write this file (chmod o-w it)"), path));
+    }
+    if host::is_root() && metadata.uid() != 0 {
+        let why = format!("user {} owns this file, and root would run what it says (chown it to root)", metadata.uid());
+        return Err(disk::with_path(io::Error::other(why), path));
+    }
+    let shared = metadata.mode() & 0o077 != 0;
     Ok(Some(Source { path: path.to_owned(), text, shared }))
 }
 
@@ -152,7 +161,7 @@ pub fn remove_quiet(state_dir: &Path) {
 /// Not synced and never an error: it is for people and for the sampling of `quiet`.
 #[must_use]
 pub fn count_run(state_dir: &Path) -> u64 {
-    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(state_dir.join("last-run"));
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(state_dir.join("last-run"));
     let Ok(mut file) = open else { return u64::from(std::process::id()) };
     let mut text = String::new();
     let count = match (&mut file).take(32).read_to_string(&mut text) {

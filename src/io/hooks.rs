@@ -139,8 +139,8 @@ fn run(argv: &[String], environment: &[(String, String)], limit: Duration, clock
     running.groups().retain(|g| *g != group);
     let words = outputs.into_iter().flatten().map(collect).collect::<Vec<_>>().join("\n");
     let told = |message: String, code: &str| {
-        let failure =
-            Failure::local(code, message).with_hint("the certificate is installed; the command alone is tried again, first after a minute");
+        let failure = Failure::local(code, message)
+            .with_hint("the certificate is installed; later runs try the command alone again, after 1 min doubling to 1 h");
         let tail = tail(&words);
         if tail.is_empty() { failure } else { failure.with_detail(tail) }
     };

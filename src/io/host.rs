@@ -94,3 +94,10 @@ fn xdg(variable: &str, below_home: &str) -> PathBuf {
 pub fn exit(code: u8) -> ! {
     std::process::exit(i32::from(code))
 }
+
+/// Whether a person watches standard error, on a terminal that can move its cursor.
+#[must_use]
+pub fn is_terminal() -> bool {
+    use std::io::IsTerminal as _;
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}

@@ -150,7 +150,10 @@ fn broken(uri: &Uri, error: &ureq::Error) -> Failure {
             format!("its certificate is not trusted ({text})"),
             Some("for a private CA set `roots` in its [ca.…] table; else check this host's clock and ca-certificates"),
         ),
-        ureq::Error::ConnectionFailed => ("connection", "the connection failed".to_owned(), None),
+        ureq::Error::ConnectionFailed => ("connection", "the connection failed".to_owned(), Some(WAY)),
+        ureq::Error::Io(error) if !is_distrust(&text) => {
+            ("connection", escape(error.to_string().split(" (os error").next().unwrap_or_default()).to_lowercase(), Some(WAY))
+        }
         _ => ("connection", text, None),
     };
     let failure = Failure::new(Class::Ca, code, format!("talking to {}: {what}", escape(&uri.to_string())));
@@ -168,6 +171,7 @@ fn is_distrust(text: &str) -> bool {
 const USER_AGENT: &str = concat!("certctl/", env!("CARGO_PKG_VERSION"), " (+", env!("CARGO_PKG_REPOSITORY"), ") ureq");
 
 const CONNECT: Duration = Duration::from_secs(10);
+const WAY: &str = "the CA or the way to it is down; the next run tries again";
 /// For one request with everything in it; a run has many.
 const TOTAL: Duration = Duration::from_secs(30);
 /// The largest answer: a chain with room to spare.

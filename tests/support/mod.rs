@@ -5,6 +5,7 @@
 #![expect(dead_code, reason = "a helper may wait for the test that needs it")]
 
 pub(crate) mod env;
+pub(crate) mod model;
 pub(crate) mod pebble;
 pub(crate) mod web;
 

@@ -328,7 +328,7 @@ const REPLAY_NONCE: &str = "replay-nonce";
 const MAX_NONCES: usize = 16;
 
 /// How long a request waits for another one's nonce before it asks for its own.
-const PATIENCE: Duration = Duration::from_millis(150);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Let's Encrypt never asks for more than 35 hours, ZeroSSL for a day.
 const LONGEST: Duration = Duration::from_secs(8 * 86_400);

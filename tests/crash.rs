@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use certctl::domain::cert::{Chain, Links};
 
-use crate::support::{Env, Pebble, certificate};
+use crate::support::{Env, Pebble, certificate, walk};
 
 /// What must hold after every kill, before anything is repaired.
 fn check(env: &Env, when: &str) {
@@ -101,16 +100,4 @@ fn killed_at_every_effect() {
         }
     }
     assert!(rounds > 20, "only {rounds} points");
-}
-
-fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).into_iter().flatten() {
-        let path = entry.expect("readable").path();
-        if path.is_dir() && !path.is_symlink() {
-            found.extend(walk(&path));
-        }
-        found.push(path);
-    }
-    found
 }

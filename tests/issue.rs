@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
 use std::time::Duration;
 
 use certctl::domain::cert::{Chain, Links};
 use certctl::domain::request::KeyType;
 
 use crate::support::web::Web;
-use crate::support::{Env, Pebble, certificate};
+use crate::support::{Env, Pebble, certificate, walk};
 
 /// What is live under a name: read as a server would, and checked as a CA's answer is.
 fn live(env: &Env, name: &str) -> Chain {
@@ -357,18 +356,6 @@ fn a_resumed_order_is_the_same_order() {
     env.run(&["renew"]).success();
     live(&env, "a.example");
     assert_eq!((pebble.accepted_orders(), pebble.certificate_count()), (1, 1));
-}
-
-fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).into_iter().flatten() {
-        let path = entry.expect("readable").path();
-        if path.is_dir() && !path.is_symlink() {
-            found.extend(walk(&path));
-        }
-        found.push(path);
-    }
-    found
 }
 
 #[test]

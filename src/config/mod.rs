@@ -7,6 +7,7 @@ mod ca;
 mod hints;
 mod scan;
 mod schema;
+mod values;
 mod walk;
 
 pub use ca::{Ca, Eab, PRESETS, Secret};

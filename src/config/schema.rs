@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -12,8 +12,9 @@ use crate::domain::name::{Directory, Identifier, Name};
 use crate::domain::request::{KeyType, Request};
 use crate::domain::time::parse_span;
 
-use super::ca::{Ca, Eab, Secret, dead, preset};
+use super::ca::{Ca, Eab, Secret, preset};
 use super::hints::closest;
+use super::values;
 use super::walk::{At, Issues, Section, Text};
 use super::{COMMAND_LINE, Certificate, Challenge, Config, Host, Issue, KeyPolicy, Origin, PRESETS, Proxy, Source};
 
@@ -35,7 +36,7 @@ pub fn parse(sources: &[Source], host: &dyn Host) -> Result<Config, Vec<Issue>> 
                 let hint = line.trim_start().starts_with("[ca.").then(|| {
                     "in TOML `ca` is either a value or a table: name the CA in each [[certificate]], or move the [ca.…] tables to a file of conf.d".to_owned()
                 });
-                issues.push(Issue { origin, key: None, message: format!("this is not TOML: {}", one_line(error.message())), hint });
+                issues.push(Issue { origin, key: None, message: format!("this is not TOML: {}", values::one_line(error.message())), hint });
             }
             // What the parser recovered after an error may be half a value: judging it would only add noise.
             if errors.is_empty() { table } else { toml::Spanned::new(0..0, DeTable::new()) }
@@ -152,16 +153,16 @@ impl Partial {
 
 impl Reader<'_> {
     fn globals(&self, root: &Section<'_>) -> Globals {
-        let span = |at: Option<At<String>>| at.and_then(|at| self.issues.keep(at, |t| parse_span(t).map_err(plain)));
-        let email = root.string("email").and_then(|at| self.issues.keep(at, |t| email(t)));
-        let parallel = root.integer("parallel").and_then(|at| self.issues.keep(at, |n| within(*n, 1, 64)));
-        let proxy = root.string("proxy").and_then(|at| self.issues.keep(at, |t| proxy(t)));
+        let span = |at: Option<At<String>>| at.and_then(|at| self.issues.keep(at, |t| parse_span(t).map_err(values::plain)));
+        let email = root.string("email").and_then(|at| self.issues.keep(at, |t| values::email(t)));
+        let parallel = root.integer("parallel").and_then(|at| self.issues.keep(at, |n| values::within(*n, 1, 64)));
+        let proxy = root.string("proxy").and_then(|at| self.issues.keep(at, |t| values::proxy(t)));
         // The loader reads it before this parser runs; here it is only checked.
         let _ = root.path("conf_dir");
         let mut listen_http = Vec::new();
         if let Some(listen) = root.section("listen") {
             for at in listen.strings("http", true).map(|at| at.value).unwrap_or_default() {
-                listen_http.extend(self.issues.keep(at, |t| address(t)).map(|at| at.value));
+                listen_http.extend(self.issues.keep(at, |t| values::address(t)).map(|at| at.value));
             }
             listen.finish(&["tls"], &[]);
         }
@@ -171,7 +172,9 @@ impl Reader<'_> {
             parallel: parallel.map(|at| at.value),
             lock_wait: span(root.string("lock_wait")).map(|at| at.value),
             deadline: span(root.string("deadline"))
-                .and_then(|at| self.issues.keep(at, |d| if d.is_zero() { Err(plain("a run needs some time".to_owned())) } else { Ok(*d) }))
+                .and_then(|at| {
+                    self.issues.keep(at, |d| if d.is_zero() { Err(values::plain("a run needs some time".to_owned())) } else { Ok(*d) })
+                })
                 .map(|at| at.value),
             proxy: proxy.map(|at| at.value),
             listen_http,
@@ -198,10 +201,10 @@ impl Reader<'_> {
         self.files.extend(roots.clone());
         let eab = section.section("eab").and_then(|eab| self.eab(&eab));
         let accept_terms = section.boolean("accept_terms").is_none_or(|at| at.value);
-        let http_port = section.integer("http_port").and_then(|at| self.issues.keep(at, |n| within(*n, 1, 65_535)));
+        let http_port = section.integer("http_port").and_then(|at| self.issues.keep(at, |n| values::within(*n, 1, 65_535)));
         let hosts = section.strings("hosts", false).map(|at| at.value).unwrap_or_default();
         let directory = match (section.string("directory"), preset(&label.value)) {
-            (Some(at), _) => self.issues.keep(at, |t| directory(t))?.value,
+            (Some(at), _) => self.issues.keep(at, |t| values::directory(t))?.value,
             // A preset is valid by its own test.
             (None, Some(url)) => Directory::parse(url).ok()?,
             (None, None) => {
@@ -260,15 +263,15 @@ impl Reader<'_> {
 
     /// The keys that a certificate and a root have in common.
     fn partial(&mut self, section: &Section<'_>) -> Partial {
-        let key_type = section.string("key_type").and_then(|at| self.issues.keep(at, |t| key_type(t)));
-        let key = section.string("key").and_then(|at| self.issues.keep(at, |t| key_policy(t)));
-        let owner = section.string("owner").and_then(|at| self.issues.keep(at, |t| account("user", t, self.host.user(t))));
-        let group = section.string("group").and_then(|at| self.issues.keep(at, |t| account("group", t, self.host.group(t))));
-        let keep = section.integer("keep").and_then(|at| self.issues.keep(at, |n| within(*n, 1, 1000)));
-        let profile = section.string("profile").and_then(|at| self.issues.keep(at, |t| profile(t)));
+        let key_type = section.string("key_type").and_then(|at| self.issues.keep(at, |t| values::key_type(t)));
+        let key = section.string("key").and_then(|at| self.issues.keep(at, |t| values::key_policy(t)));
+        let owner = section.string("owner").and_then(|at| self.issues.keep(at, |t| values::account("user", t, self.host.user(t))));
+        let group = section.string("group").and_then(|at| self.issues.keep(at, |t| values::account("group", t, self.host.group(t))));
+        let keep = section.integer("keep").and_then(|at| self.issues.keep(at, |n| values::within(*n, 1, 1000)));
+        let profile = section.string("profile").and_then(|at| self.issues.keep(at, |t| values::profile(t)));
         let deploy = section.strings("deploy", false).and_then(|at| {
             let argv = at.map(|list| list.into_iter().map(|item| item.value).collect::<Vec<_>>());
-            self.issues.keep(argv, |argv| command(argv))
+            self.issues.keep(argv, |argv| values::command(argv))
         });
         Partial {
             ca: self.ca_choice(section),
@@ -324,7 +327,7 @@ impl Reader<'_> {
         let mut out = BTreeMap::new();
         let Some(table) = section.section("challenge") else { return out };
         for (name, choice) in table.tables() {
-            let identifier = self.issues.keep(name, |t| t.parse::<Identifier>().map_err(plain));
+            let identifier = self.issues.keep(name, |t| t.parse::<Identifier>().map_err(values::plain));
             let chosen = self.choice(&choice);
             choice.finish(LATER_CHALLENGE, &[]);
             if chosen.is_none() {
@@ -347,7 +350,7 @@ impl Reader<'_> {
         let own = self.partial(section);
         let own_names: Vec<(Identifier, Origin)> = own.per_name.iter().map(|(i, at)| (i.clone(), at.origin.clone())).collect();
         let listed = section.strings("domains", false);
-        let name = section.string("name").and_then(|at| self.issues.keep(at, |t| Name::parse(t).map_err(plain)));
+        let name = section.string("name").and_then(|at| self.issues.keep(at, |t| Name::parse(t).map_err(values::plain)));
         section.finish(LATER_CERTIFICATE, GLOBAL_IN_ROOT);
         let missing = |what: &str, hint: String| {
             let key = Some(section.path.clone());
@@ -419,7 +422,7 @@ impl Reader<'_> {
         let mut domains: Vec<Identifier> = Vec::new();
         let mut whole = true;
         for at in &listed.value {
-            let Some(parsed) = self.issues.keep(at.clone(), |t| t.parse::<Identifier>().map_err(plain)) else {
+            let Some(parsed) = self.issues.keep(at.clone(), |t| t.parse::<Identifier>().map_err(values::plain)) else {
                 whole = false;
                 continue;
             };
@@ -497,13 +500,13 @@ impl Reader<'_> {
                 let known = PRESETS.iter().map(|(l, _)| *l).chain(self.labels.iter().map(String::as_str));
                 let hint = match closest(&at.value, known) {
                     Some(meant) => format!("did you mean `{meant}`?"),
-                    None => format!("use a preset ({}), a URL, or add [ca.{}] with its directory", presets(), at.value),
+                    None => format!("use a preset ({}), a URL, or add [ca.{}] with its directory", values::presets(), at.value),
                 };
                 self.issues.push(at.issue(format!("no CA is called `{}`", at.value), Some(hint)));
                 return None;
             }
         };
-        let directory = self.issues.keep(at.clone(), |_| directory(url))?.value;
+        let directory = self.issues.keep(at.clone(), |_| values::directory(url))?.value;
         if let Some(known) = self.cas.values().find(|ca| ca.directory == directory) {
             return Some(known.directory.clone());
         }
@@ -542,183 +545,6 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-impl<'a> Section<'a> {
-    /// The `[ca.…]` tables of a root, where `ca` is not a label.
-    fn ca_section(&self) -> Option<Self> {
-        if self.path.is_empty() && self.is_table("ca") { self.section("ca") } else { None }
-    }
-
-    /// `"0640"` or `0o640`.
-    fn mode(&self, key: &'static str) -> Option<At<u32>> {
-        let at = if self.is_string(key) {
-            let at = self.string(key)?;
-            self.issues.keep(at, |t| u32::from_str_radix(t.trim_start_matches("0o"), 8).map_err(|_| bad_mode(t)))?
-        } else {
-            let at = self.integer(key)?;
-            self.issues.keep(at, |n| u32::try_from(*n).map_err(|_| bad_mode(&n.to_string())))?
-        };
-        self.issues.keep(at, |mode| match mode {
-            mode if mode & !0o777 != 0 => Err(bad_mode(&mode.to_string())),
-            mode if mode & 0o007 != 0 => {
-                Err((format!("{mode:04o} lets everyone on this host read a private key"), Some("use a `group`".to_owned())))
-            }
-            mode if mode & 0o400 == 0 || mode & !0o640 != 0 => {
-                Err((format!("{mode:04o} is not a mode for a key"), Some("use \"0600\", \"0640\", \"0400\" or \"0440\"".to_owned())))
-            }
-            mode => Ok(*mode),
-        })
-    }
-
-    /// A secret: `{ file = … }`, `{ env = … }`, `{ credential = … }`, or the text itself.
-    fn secret(&self, key: &'static str) -> Option<At<Secret>> {
-        if self.is_string(key) {
-            return self.string(key).map(|at| at.map(Secret::Literal));
-        }
-        let section = self.section(key)?;
-        let found: Vec<At<Secret>> = [
-            section.path("file").map(|at| at.map(Secret::File)),
-            section.string("env").map(|at| at.map(Secret::Env)),
-            section.string("credential").map(|at| at.map(Secret::Credential)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        section.finish(&[], &[]);
-        match <[At<Secret>; 1]>::try_from(found) {
-            Ok([one]) => {
-                if let Secret::Credential(name) = &one.value
-                    && (name.is_empty() || name.contains('/') || name.starts_with('.'))
-                {
-                    self.issues.push(one.issue("a credential's name has no `/` in it", None));
-                }
-                Some(one)
-            }
-            Err(found) => {
-                let message = if found.is_empty() { "it names no source" } else { "it names more than one source" };
-                let hint = Some("write { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }".to_owned());
-                self.issues.push(Issue {
-                    origin: section.origin.clone(),
-                    key: Some(section.path.clone()),
-                    message: message.to_owned(),
-                    hint,
-                });
-                None
-            }
-        }
-    }
-}
-
-type Parsed<T> = Result<T, (String, Option<String>)>;
-
-fn plain(message: String) -> (String, Option<String>) {
-    (message, None)
-}
-
-fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join(", ")
-}
-
-fn bad_mode(text: &str) -> (String, Option<String>) {
-    (format!("`{text}` is not a file mode"), Some("write mode = \"0640\"".to_owned()))
-}
-
-fn email(text: &str) -> Parsed<String> {
-    let good = text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'));
-    if good && text.is_ascii() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | ',' | ':')) {
-        Ok(text.to_owned())
-    } else {
-        Err(plain(format!("`{}` is not one e-mail address", text.escape_debug())))
-    }
-}
-
-fn proxy(text: &str) -> Parsed<Proxy> {
-    match text {
-        "env" => Ok(Proxy::Env),
-        "none" => Ok(Proxy::None),
-        url if url.starts_with("http://") || url.starts_with("https://") => match ureq::Proxy::new(url) {
-            Ok(_) => Ok(Proxy::Url(url.to_owned())),
-            Err(_) => Err(plain(format!("`{url}` is not a proxy's URL"))),
-        },
-        other => Err((format!("`{other}` is not a proxy"), Some("write \"env\", \"none\" or \"http://host:port\"".to_owned()))),
-    }
-}
-
-fn address(text: &str) -> Parsed<SocketAddr> {
-    text.parse()
-        .map_err(|_| (format!("`{text}` is not an address and port"), Some("write http = [\"[::]:80\", \"0.0.0.0:80\"]".to_owned())))
-}
-
-fn within<T: TryFrom<i64>>(number: i64, least: i64, most: i64) -> Parsed<T> {
-    match T::try_from(number) {
-        Ok(fits) if (least..=most).contains(&number) => Ok(fits),
-        _ => Err(plain(format!("{number} is not between {least} and {most}"))),
-    }
-}
-
-fn directory(text: &str) -> Parsed<Directory> {
-    let directory = Directory::parse(text).map_err(plain)?;
-    match dead(&directory) {
-        Some(why) => Err(plain(why.to_owned())),
-        None => Ok(directory),
-    }
-}
-
-fn key_type(text: &str) -> Parsed<KeyType> {
-    text.parse().map_err(|()| {
-        let all = KeyType::ALL.map(KeyType::as_str);
-        let meant = closest(text, all).map_or_else(|| format!("use one of {}", all.join(", ")), |m| format!("did you mean `{m}`?"));
-        (format!("no key type is called `{text}`"), Some(meant))
-    })
-}
-
-fn key_policy(text: &str) -> Parsed<KeyPolicy> {
-    match text {
-        "rotate" => Ok(KeyPolicy::Rotate),
-        "reuse" => Ok(KeyPolicy::Reuse),
-        other => Err((
-            format!("`{other}` is neither \"rotate\" nor \"reuse\""),
-            closest(other, ["rotate", "reuse"]).map(|m| format!("did you mean `{m}`?")),
-        )),
-    }
-}
-
-fn account(what: &str, name: &str, id: Option<u32>) -> Parsed<u32> {
-    id.or_else(|| name.parse().ok()).ok_or_else(|| {
-        (
-            format!("this host has no {what} `{name}`"),
-            Some(format!("create it, or remove the key; `getent {}` lists them", if what == "user" { "passwd" } else { "group" })),
-        )
-    })
-}
-
-fn profile(text: &str) -> Parsed<String> {
-    if !text.is_empty() && text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
-        Ok(text.to_owned())
-    } else {
-        Err(plain(format!("`{}` is not a profile's name", text.escape_debug())))
-    }
-}
-
-fn command(argv: &[String]) -> Parsed<Vec<String>> {
-    match argv {
-        [] => Err(("the command is empty".to_owned(), Some("write deploy = [\"systemctl\", \"reload\", \"nginx\"]".to_owned()))),
-        [program, ..] if program.is_empty() => Err(plain("the program's name is empty".to_owned())),
-        [program] if program.contains(' ') && !Path::new(program).is_absolute() => Err((
-            format!("`{program}` is one word of a command, with a space in it"),
-            Some("give each word its own quotes; there is no shell (deploy = [\"sh\", \"-c\", \"…\"] starts one)".to_owned()),
-        )),
-        [program, ..] if program.contains('/') && !Path::new(program).is_absolute() => {
-            Err((format!("`{program}` is a relative path; commands are run in `/`"), Some("give the whole path".to_owned())))
-        }
-        argv if argv.iter().any(|a| a.contains('\0')) => Err(plain("an argument has a NUL in it".to_owned())),
-        argv => Ok(argv.to_vec()),
-    }
-}
-
-fn presets() -> String {
-    PRESETS.iter().map(|(label, _)| *label).collect::<Vec<_>>().join(", ")
 }
 
 /// Every label that any file gives to a CA, also a broken one.

@@ -12,6 +12,7 @@ pub(crate) mod web;
 use std::{
     collections::HashSet,
     net::{Ipv4Addr, TcpListener, UdpSocket},
+    path::{Path, PathBuf},
     sync::{LazyLock, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -63,3 +64,16 @@ pub(crate) fn try_poll<T>(deadline: Duration, mut probe: impl FnMut() -> Option<
 const POLL_STEP: Duration = Duration::from_millis(10);
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 const PORT_TRIES: usize = 1_000;
+
+/// Every file and directory below one, whatever it is; links are not followed.
+pub(crate) fn walk(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.expect("readable").path();
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(walk(&path));
+        }
+        found.push(path);
+    }
+    found
+}

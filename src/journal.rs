@@ -56,6 +56,14 @@ impl<'a> StoreJournal<'a> {
         pages.iter().filter_map(|(name, page)| page.damaged.clone().map(|d| (name.clone(), d))).collect()
     }
 
+    /// The state files that cannot be read at all: nothing can be done for those certificates when they are due.
+    #[must_use]
+    pub fn unreadable(&self) -> Vec<(Name, Failure)> {
+        let pages = self.pages();
+        let frozen = pages.iter().filter_map(|(name, page)| Some((name.clone(), page.frozen.clone()?)));
+        frozen.filter(|(_, failure)| failure.code == "state-unreadable").collect()
+    }
+
     fn read(store: &dyn Store, now: Time, name: &Name) -> Page {
         let frozen = |failure: Failure| Page { facts: Facts::default(), version: None, frozen: Some(failure), damaged: None };
         let blob = match store.get(&key(name)) {

@@ -286,8 +286,8 @@ pub trait Vault: Send + Sync {
     /// Points the live link at a generation that is there.
     fn restore(&self, name: &Name, generation: Generation) -> Result<(), StoreError>;
 
-    /// Gives a generation's files this owner, group and mode.
-    fn set_access(&self, name: &Name, generation: Generation, access: Access) -> Result<(), StoreError>;
+    /// Gives the files of every generation this owner, group and mode: an old key is a key too.
+    fn set_access(&self, name: &Name, access: Access) -> Result<(), StoreError>;
 
     /// Removes what an unfinished order left, once nothing needs it.
     fn clear_pending(&self, name: &Name) -> Result<(), StoreError>;

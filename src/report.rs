@@ -122,7 +122,10 @@ impl Entry {
             Holding::Missing | Holding::Held(_) | Holding::Unlinked(_) => None,
         };
         let Decision { step, reason } = decision;
-        let mut why = reason.to_string();
+        let mut why = match holding {
+            Holding::Unreadable(why) if why.contains(DENIED) && known.is_some() => "this user may not read it".to_owned(),
+            _ => reason.to_string(),
+        };
         if let Some(last) = facts.last_attempt().and_then(|a| a.failure.as_ref())
             && !matches!(reason, Reason::FailedNow(_) | Reason::Adopted(_) | Reason::NotDue { .. })
         {
@@ -312,6 +315,7 @@ pub fn not_now(decision: &Decision, now: Time) -> Option<String> {
     let Decision { step, reason } = decision;
     match (step, reason) {
         (_, Reason::FailedNow(_) | Reason::Adopted(Some(_)) | Reason::Unreadable(_)) => None,
+        (_, Reason::Adopted(None)) => Some(reason.to_string()),
         (Step::Wait { until }, _) if *until > now => Some(format!("not before {until}: {reason}")),
         (Step::Wait { .. }, _) => Some(format!("left to the next run: {reason}")),
         _ => None,

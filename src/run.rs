@@ -171,6 +171,8 @@ fn row(
     let waits = matches!(decision.step, Step::Wait { .. });
     let lasting = match &decision.reason {
         Reason::DeployFailed { .. } | Reason::NotDeployed if waits => Exit::DeployPending,
+        // What is there cannot serve, and nothing will be done about it for a while.
+        Reason::TooOften { .. } if holding.held().is_none_or(|held| held.leaf.not_after <= now) => Exit::Failed,
         _ if waits && due::in_danger(now, &holding, &facts) => Exit::Failed,
         _ => Exit::Ok,
     };
@@ -178,12 +180,19 @@ fn row(
         (Some(failure), _) => Some(failure),
         (None, Reason::Unreadable(why)) => Some(
             Failure::local("unreadable", format!("the certificate on disk cannot be read: {why}"))
-                .with_hint("mount the disk or give certctl access; it will not order a new one for this"),
+                .with_hint("mount the disk, give certctl access, or remove what stands in its place; nothing is ordered for this"),
         ),
         (None, Reason::Adopted(Some(failure))) => Some((**failure).clone()),
+        (None, Reason::TooOften { .. }) => {
+            Some(Failure::local("too-often", format!("no new certificate for now: {}", decision.reason)).with_hint(
+                "find out what makes it due again and again, or what damages it; the next one may be issued as `certctl plan` says",
+            ))
+        }
         (None, _) => None,
     };
     let exit = match &failure {
+        // A limit of ours, kept as planned, beside a certificate that serves.
+        Some(failure) if failure.code == "too-often" => Exit::Ok,
         Some(failure) if failure.class == Class::Operator => Exit::PersonNeeded,
         Some(_) => Exit::Failed,
         None => Exit::Ok,

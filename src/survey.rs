@@ -13,7 +13,8 @@ pub fn holding(vault: &dyn Vault, certificate: &Certificate) -> Holding {
         Err(error) => return Holding::Unreadable(error.to_string()),
     };
     match live {
-        Some(stored) if !stored.is_empty() => {
+        // One that leads to another certificate, or out of the vault, serves what this name must not.
+        Some(stored) if !stored.is_empty() && stored.generation.is_some() => {
             judge(vault, certificate, &stored).map_or_else(|why| why, |held| Holding::Held(Box::new(held)))
         }
         // No link, or one that leads nowhere: the generation that it should name may still be there.
@@ -23,7 +24,7 @@ pub fn holding(vault: &dyn Vault, certificate: &Certificate) -> Holding {
                 Ok(held) => Holding::Unlinked(Box::new(held)),
                 Err(why) => why,
             },
-            Ok(None) if gone.is_some() => Holding::Damaged("the live link leads nowhere".to_owned()),
+            Ok(None) if gone.is_some() => Holding::Damaged("the live link does not lead to a generation of this certificate".to_owned()),
             Ok(None) => Holding::Missing,
         },
     }
@@ -35,7 +36,7 @@ fn judge(vault: &dyn Vault, certificate: &Certificate, stored: &Stored) -> Resul
     let generation = generation.ok_or_else(|| damaged("the live link does not lead into the vault".to_owned()))?;
     let part = |bytes: &Option<Vec<u8>>, file: &str| bytes.clone().ok_or_else(|| damaged(format!("{file} is missing")));
     let key = String::from_utf8(part(key, "privkey.pem")?).map_err(|_| damaged("privkey.pem is not PEM".to_owned()))?;
-    let parsed = Chain::parse(&part(fullchain, "fullchain.pem")?, &key, Links::Names).map_err(damaged)?;
+    let parsed = Chain::parse(&part(fullchain, "fullchain.pem")?, &key, Links::Names).map_err(|why| damaged(why.to_string()))?;
     // Compared as certificates, not as bytes: a person may have added a comment or other line ends.
     let same = |bytes: &[u8], ours: &str| {
         let strip = |text: &[u8]| text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect::<Vec<u8>>();

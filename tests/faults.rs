@@ -82,6 +82,15 @@ fn every_answer_of_the_ca_is_lost_once() {
 }
 
 #[test]
+fn a_garbled_download_is_fetched_again_and_not_issued_again() {
+    let (world, certificate) = (World::new(), certificate(false));
+    world.ca.garble();
+    assert_eq!(world.run(&certificate).exit, Exit::Failed);
+    converge(&world, &certificate, "garbled");
+    assert_eq!(world.ca.orders(), 1);
+}
+
+#[test]
 fn without_memory_no_ca_is_contacted() {
     let (world, certificate) = (World::new(), certificate(false));
     world.store.fail(Some(Fault { at: 1, lasting: true }));

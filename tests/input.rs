@@ -210,6 +210,9 @@ fn a_state_directory_that_cannot_be_used_costs_the_ca_nothing() {
     fs::create_dir(&open).expect("made");
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("set");
     run_in(&open.join("state")).code(1).stderr_has("everyone may write this directory");
+    // Sticky is enough for what lies above, never for the directory itself.
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o1777)).expect("set");
+    run_in(&open).code(1).stderr_has("others may write this directory");
     assert_eq!(pebble.requests(), 0);
 }
 
@@ -260,7 +263,7 @@ fn a_damaged_state_is_set_aside_and_allows_one_careful_attempt() {
         fs::write(&path, damage).expect("written");
         env.run(&["renew", "--force", "a.example"]).success().stderr_has("is damaged").stderr_has("issued");
         assert_eq!(fs::read(env.path("state/state/a.example.toml.damaged")).expect("set aside"), damage);
-        env.run(&["renew", "--force", "a.example"]).success().stderr_has("one more a day");
+        env.run(&["renew", "--force", "a.example"]).success().stderr_has("then once a day");
         assert_eq!(pebble.certificate_count(), n + 2);
     }
 }
@@ -401,8 +404,75 @@ fn output_that_nobody_takes_ends_nothing() {
     );
     let mut command = Command::new("sh");
     command.args(["-c", &script]);
-    env.output(&mut command).success();
+    // What was done is done; that its report was lost shows in the code.
+    env.output(&mut command).code(1);
     assert_eq!(pebble.certificate_count(), 1);
+    env.run(&["renew"]).success().silent();
+}
+
+#[test]
+fn a_fifo_in_the_place_of_any_file_hangs_nothing() {
+    let (pebble, env) = (Pebble::start(), Env::new().with_deadline(std::time::Duration::from_secs(30)));
+    env.config(&pebble.config("", &certificate(&["a.example"], "")));
+    env.run(&["renew"]).success();
+    for file in ["last-run", "quiet", "state/a.example.toml"] {
+        let path = env.path("state").join(file);
+        let _ = fs::remove_file(&path);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("made");
+        let _ = env.run(&["renew"]).code;
+        fs::remove_file(&path).expect("removed");
+    }
+}
+
+#[test]
+fn a_conf_d_that_leads_nowhere_is_an_error_and_hides_no_other() {
+    let env = Env::new();
+    env.config("webrot = \"/x\"\n");
+    fs::create_dir(env.path("conf.d")).expect("made");
+    std::os::unix::fs::symlink("/nonexistent", env.path("conf.d/a.toml")).expect("linked");
+    fs::write(env.path("conf.d/b.toml"), b"\xff").expect("written");
+    env.run(&["config", "check"]).code(2).stderr_has("a.toml: it leads nowhere").stderr_has("b.toml").stderr_has("webrot");
+    fs::remove_dir_all(env.path("conf.d")).expect("removed");
+    std::os::unix::fs::symlink("/nonexistent", env.path("conf.d")).expect("linked");
+    env.config(GOOD);
+    env.run(&["renew"]).code(2).stderr_has("conf.d");
+}
+
+/// A certificate that is gone, with the limit of issuances used up, is told once and shows in every run's code.
+#[test]
+fn nothing_usable_and_nothing_allowed_is_never_a_silent_success() {
+    let (pebble, env) = (Pebble::start(), Env::new());
+    env.config(&pebble.config("", &certificate(&["a.example"], "")));
+    for _ in 0..5 {
+        env.run(&["renew", "--force", "a.example"]).success();
+    }
+    fs::remove_file(env.path("state/live/a.example/privkey.pem")).expect("removed");
+    env.run(&["renew"]).code(1).stderr_has("no new certificate for now").stderr_has("hint:");
+    crate::support::poll(std::time::Duration::from_secs(20), "a conclusion", || {
+        env.run(&["renew"]).code(1);
+        env.path("state/quiet").exists().then_some(())
+    });
+    env.run(&["renew"]).code(1).silent();
+    assert_eq!(pebble.certificate_count(), 5);
+}
+
+/// A killed run's answers stay visible until the CA has judged them: sweeping them first would fail the order.
+#[test]
+fn a_killed_runs_answers_stay_until_its_order_ends() {
+    let (mut pebble, env) = (Pebble::builder().va_nosleep(false).start(), Env::new());
+    fs::create_dir(env.path("www")).expect("made");
+    let _web = crate::support::web::Web::serve(pebble.http_port(), &env.path("www"));
+    env.config(&pebble.config("", &certificate(&["a.example"], "webroot = \"www\"")));
+    let answers =
+        || crate::support::walk(&env.path("www")).into_iter().filter(|p| p.is_file() && !p.to_string_lossy().contains("probe")).count();
+    let run = env.spawn(&["renew"]);
+    crate::support::poll(std::time::Duration::from_secs(20), "an answer that was told to the CA", || {
+        (pebble.requests_to("chalZ") > 0 && answers() == 1).then_some(())
+    });
+    let _ = run.kill();
+    pebble.stop();
+    env.run(&["renew"]).code(1);
+    assert_eq!(answers(), 1, "the CA may still be looking for it");
 }
 
 #[test]

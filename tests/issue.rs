@@ -145,7 +145,7 @@ fn five_issuances_then_one_a_day_whatever_is_forced() {
     for _ in 0..5 {
         env.run(&["renew", "--force", "a.example"]).success().stderr_has("issued");
     }
-    env.run(&["renew", "--force", "a.example"]).success().stderr_has("one more a day");
+    env.run(&["renew", "--force", "a.example"]).success().stderr_has("then once a day");
     assert_eq!(pebble.certificate_count(), 5);
 }
 

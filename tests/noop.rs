@@ -59,7 +59,7 @@ fn whatever_changes_is_noticed_by_the_very_next_run() {
     let env = quiet(&pebble, &["a.example"]);
     let file = |name: &str| env.path("state/live/a.example").join(name);
     type Change<'a> = (&'a str, Box<dyn Fn() + 'a>, &'a str);
-    let changes: [Change<'_>; 5] = [
+    let changes: [Change<'_>; 6] = [
         (
             "a key that is replaced by rename",
             Box::new(|| {
@@ -76,6 +76,14 @@ fn whatever_changes_is_noticed_by_the_very_next_run() {
             Box::new(|| {
                 fs::remove_file(env.path("state/live/a.example")).expect("removed");
                 std::os::unix::fs::symlink("../nowhere", env.path("state/live/a.example")).expect("linked");
+            }),
+            "restored",
+        ),
+        (
+            "an absolute link, as backups leave them",
+            Box::new(|| {
+                fs::remove_file(env.path("state/live/a.example")).expect("removed");
+                std::os::unix::fs::symlink(env.path("state/certs/a.example/1"), env.path("state/live/a.example")).expect("linked");
             }),
             "restored",
         ),

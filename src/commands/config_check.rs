@@ -7,7 +7,7 @@ use crate::config::{Certificate, Challenge, Issue};
 use crate::domain::outcome::Exit;
 use crate::error::Result;
 use crate::io::console::{self, Console};
-use crate::io::host;
+use crate::io::{acme, host, http};
 
 use super::context::{Context, refused};
 
@@ -19,12 +19,19 @@ pub(super) fn run(global: &Global, console: Console) -> Result<Exit> {
     }
     // What a run would find out only when it is needed: asked here, where a person waits for it.
     for ca in context.config.cas.values() {
-        let missing = ca.roots.as_deref().filter(|roots| !roots.is_file()).map(|roots| format!("{}: no such file", roots.display()));
-        let secret = ca.eab.as_ref().and_then(|eab| host::secret(&eab.hmac).err());
-        for (key, why) in [("roots", missing), ("eab.hmac", secret)] {
+        let roots = ca.roots.as_deref().and_then(|roots| http::check_roots(roots).err());
+        let hmac = ca.eab.as_ref().and_then(|eab| host::secret(&eab.hmac).and_then(|hmac| acme::check_hmac(&hmac)).err());
+        let hint = "a private CA's own certificate, PEM";
+        for (key, why, hint) in
+            [("roots", roots.map(|failure| failure.message), hint), ("eab.hmac", hmac, "the hmac key that the CA gave you, base64url")]
+        {
             if let Some(message) = why {
-                let origin = crate::config::Origin { file: context.config_path.clone(), line: 0 };
-                issues.push(Issue { origin, key: Some(format!("ca.{}.{key}", ca.label)), message, hint: None });
+                issues.push(Issue {
+                    origin: ca.origin.clone(),
+                    key: Some(format!("ca.{}.{key}", ca.label)),
+                    message,
+                    hint: Some(hint.to_owned()),
+                });
             }
         }
     }
@@ -34,7 +41,7 @@ pub(super) fn run(global: &Global, console: Console) -> Result<Exit> {
     if context.config.certificates.is_empty() {
         console.say("the config names no certificates: `renew` has nothing to do");
     }
-    console::data("ok\n");
+    console::data("ok\n")?;
     Ok(Exit::Ok)
 }
 
@@ -61,7 +68,7 @@ fn places(certificate: &Certificate) -> Vec<Issue> {
     if let Some(program) = certificate.deploy.as_ref().and_then(|argv| argv.first())
         && !found(program)
     {
-        wrong("deploy", format!("there is no program `{program}`"), "give the whole path of a program");
+        wrong("deploy", format!("there is no program `{program}` that can be run"), "give the whole path of a program; chmod +x a script");
     }
     issues
 }
@@ -69,7 +76,9 @@ fn places(certificate: &Certificate) -> Vec<Issue> {
 /// Whether a program is there, by the search path that deploy commands get.
 fn found(program: &str) -> bool {
     if program.contains('/') {
-        return Path::new(program).is_file();
+        return host::is_program(Path::new(program));
     }
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|dir| Path::new(dir).join(program).is_file())
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .any(|dir| host::is_program(&Path::new(dir).join(program)))
 }

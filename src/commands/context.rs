@@ -44,8 +44,15 @@ impl Context {
 
     /// The context of a config that was loaded already.
     pub(super) fn with(global: &Global, config_path: PathBuf, loaded: Loaded) -> Result<Self> {
-        let Loaded { sources, conf_dir } = loaded;
-        let config = config::parse(&sources, &SystemHost).map_err(|issues| refused(&issues))?;
+        let Loaded { sources, conf_dir, mut issues } = loaded;
+        let config = match config::parse(&sources, &SystemHost) {
+            Ok(config) if issues.is_empty() => config,
+            Ok(_) => return Err(refused(&issues)),
+            Err(found) => {
+                issues.extend(found);
+                return Err(refused(&issues));
+            }
+        };
         let state_dir = host::state_dir(global.state_dir.as_deref(), config.state_dir.as_deref());
         let state_dir = absolute(&state_dir);
         Ok(Self { store: FsStore::new(state_dir.clone()), config, config_path, conf_dir, sources, state_dir })
@@ -103,8 +110,14 @@ impl Context {
         // Where the CA's validators connect is where we listen, unless the config says otherwise.
         let port = certificates.iter().find_map(|c| self.config.cas.get(&c.cas[0])).map_or(80, |ca| ca.http_port);
         let solver = Arc::new(Solvers::new(&self.config.listen_http, port));
-        let office =
-            Office { store: &self.store, clock, progress: console, email: self.config.email.as_deref(), proxy: &self.config.proxy };
+        let office = Office {
+            store: &self.store,
+            clock,
+            progress: console,
+            email: self.config.email.as_deref(),
+            proxy: &self.config.proxy,
+            patience: self.config.deadline / 3,
+        };
         let authorities = Acme::new(self.config.cas.values(), office);
         let deployer = Hooks { clock, vault: &vault, running: &running };
         let ports = Ports {

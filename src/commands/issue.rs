@@ -18,8 +18,8 @@ use super::renew::work;
 
 pub(super) fn run(global: &Global, args: &Issue, console: Console) -> Result<Exit> {
     let main = config_path(global);
-    let loaded = load(&main, args)?;
-    let configured = Context::with(global, main.clone(), Loaded { sources: loaded.sources.clone(), conf_dir: loaded.conf_dir.clone() })?;
+    let loaded = load(&main, args, global.config.is_some())?;
+    let configured = Context::with(global, main.clone(), loaded.clone())?;
     // For a set that is configured already it is `renew NAME`.
     let wanted: Option<IdentifierSet> = args.domains.iter().map(|d| d.parse::<Identifier>().ok()).collect();
     let fits = |key_type: &str| args.key_type.as_ref().is_none_or(|wanted| wanted == key_type);
@@ -38,14 +38,19 @@ pub(super) fn run(global: &Global, args: &Issue, console: Console) -> Result<Exi
         return work(&configured, &[known], BTreeSet::from([name]), BTreeSet::new(), false, None, console);
     }
     let text = config::issue(&args.domains, &keys(args));
-    let name = new_name(args)?;
-    let path = loaded.conf_dir.join(format!("{name}.toml"));
-    let mut sources = loaded.sources;
+    // A name that cannot be made of the first domain is told by the parser, with everything else.
+    let name = new_name(args);
+    let path = loaded.conf_dir.join(format!("{}.toml", name.as_ref().map_or("unnamed", Name::as_str)));
+    if args.save && path.exists() {
+        let error = Error::new(Kind::Config, format!("{} is there already", path.display()));
+        return Err(error.hint("change it by hand, or give the new certificate another --name"));
+    }
+    let mut sources = loaded.sources.clone();
     let here = if args.save { path.clone() } else { PathBuf::from(COMMAND_LINE) };
     sources.push(Source { path: here, text: text.clone(), shared: true });
     // Parsed with everything else, so that it is compared with everything else.
-    let mut context = Context::with(global, main.clone(), Loaded { sources, conf_dir: loaded.conf_dir })?;
-    let certificate = context.config.certificates.last().cloned();
+    let mut context = Context::with(global, main.clone(), Loaded { sources, ..loaded })?;
+    let (name, certificate) = (name?, context.config.certificates.last().cloned());
     let Some(certificate) = certificate.filter(|c| c.name == name) else {
         return Err(Error::new(Kind::Usage, "the command line names no certificate"));
     };
@@ -63,14 +68,14 @@ pub(super) fn run(global: &Global, args: &Issue, console: Console) -> Result<Exi
 }
 
 /// The config, or where there is none and none is needed an empty one.
-fn load(main: &Path, args: &Issue) -> Result<Loaded> {
-    let there = main.exists();
-    if there || (args.ca.is_none() && !args.save) {
+fn load(main: &Path, args: &Issue, named: bool) -> Result<Loaded> {
+    // One that was named and is not there is a typo.
+    if main.exists() || named || (args.ca.is_none() && !args.save) {
         return files::load(main);
     }
     let base = main.parent().unwrap_or_else(|| Path::new("/"));
     let empty = Source { path: main.to_owned(), text: String::new(), shared: true };
-    Ok(Loaded { sources: vec![empty], conf_dir: base.join("conf.d") })
+    Ok(Loaded { sources: vec![empty], conf_dir: base.join("conf.d"), issues: Vec::new() })
 }
 
 fn new_name(args: &Issue) -> Result<Name> {
@@ -100,12 +105,8 @@ fn keys(args: &Issue) -> Vec<(&'static str, toml::Value)> {
     keys
 }
 
-/// Writes the certificate into the conf directory; never over something that is there.
+/// Writes the certificate into the conf directory, where nothing of that name is.
 fn save(main: &Path, path: &Path, text: &str) -> Result<()> {
-    if path.exists() {
-        return Err(Error::new(Kind::Config, format!("{} is there already", path.display()))
-            .hint("change it by hand, or give the new certificate another --name"));
-    }
     let failed = |error: std::io::Error| Error::new(Kind::Local, format!("saving the certificate: {error}"));
     if let Some(parent) = path.parent() {
         disk::make_dir(parent, 0o755).map_err(failed)?;

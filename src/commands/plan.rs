@@ -30,6 +30,6 @@ pub(super) fn show(global: &Global, names: &[String], forced: &[String], json: b
     });
     let now = clock.now();
     let text = if json { report::json(command, ok, Exit::Ok, &entries) } else { report::plan(&entries, now, global.verbose) };
-    console::data(&text);
+    console::data(&text)?;
     Ok(Exit::Ok)
 }

@@ -16,8 +16,8 @@ use crate::error::{Error, Kind, Result};
 use crate::io::clock::SystemClock;
 use crate::io::console::{self, Console};
 use crate::io::lock::{Asked, Lock};
-use crate::io::{files, host};
-use crate::ports::{Clock as _, Progress as _, Store as _};
+use crate::io::{disk, files, host};
+use crate::ports::{Clock as _, Progress as _};
 use crate::quiet::{self, Premises, Verdict};
 use crate::report;
 use crate::run::{self, Row};
@@ -56,6 +56,10 @@ fn still(global: &Global) -> Verdict {
         },
     };
     let state_dir = absolute(&host::state_dir(argument, configured.as_deref()));
+    // In a directory that others may write, anyone could conclude anything.
+    if disk::check_own(&state_dir).is_err() {
+        return Verdict::Look;
+    }
     let Some(text) = files::read_quiet(&state_dir) else { return Verdict::Look };
     let count = files::count_run(&state_dir);
     quiet::look(&text, &config, &state_dir, SystemClock::new().now(), count, &files::Disk::new(&state_dir))
@@ -77,14 +81,19 @@ pub(super) fn work(
     (orders.asked, orders.forced) = (asked, forced);
     // What is due is worked out first, unlocked: nothing due waits for nobody.
     let idle = context.with_ports(&clock, &console, selected, |world| {
-        let rows = run::plan(selected, &orders, &world.ports);
+        let mut rows = run::plan(selected, &orders, &world.ports);
+        for (name, failure) in world.journal.unreadable() {
+            if let Some(row) = rows.iter_mut().find(|row| row.name == name) {
+                (row.exit, row.failure) = (row.exit.max(Exit::Failed), Some(failure));
+            }
+        }
         let idle = !rows.iter().any(run::is_due) && world.journal.damages().is_empty();
         idle.then(|| {
             tell(&rows, &orders.asked, &console, started);
             if whole {
                 conclude(context, &rows, started);
             }
-            report(context, selected, rows, world, json)
+            report(context, selected, rows, world, json, &console)
         })
     });
     if let Some(exit) = idle {
@@ -105,7 +114,7 @@ pub(super) fn work(
         for (certificate, _) in &due {
             context.store.sweep_certificate(certificate.name.as_str());
         }
-        guard(context, &clock, world);
+        guard(context, &clock, world, &console);
         let done = run::drive_all(&due, &orders, &world.ports);
         console.done();
         tell(&rows.iter().filter(|r| !run::is_due(r)).cloned().collect::<Vec<_>>(), &orders.asked, &console, started);
@@ -115,10 +124,10 @@ pub(super) fn work(
             }
         }
         let late = rows.iter().filter(|r| r.decision.reason == Reason::DeadlinePassed).count();
-        if late > 0 {
+        if late > 0 && clock.signalled().is_none() {
             console.warn(&format!("the run's time is up: {late} left, the next run goes on"), None);
         }
-        report(context, selected, rows, world, json)
+        report(context, selected, rows, world, json, &console)
     });
     Ok(clock.signalled().unwrap_or(exit))
 }
@@ -142,9 +151,17 @@ fn lock(context: &Context, clock: &SystemClock) -> Result<Lock> {
 }
 
 /// Ends the process when the run does not end by itself after a signal or its deadline.
-fn guard(context: &Context, clock: &SystemClock, world: &World<'_>) {
+fn guard(context: &Context, clock: &SystemClock, world: &World<'_>, console: &Console) {
     let (running, solver) = (Arc::clone(&world.running), Arc::clone(&world.solver));
-    clock.guard(context.config.deadline + Duration::from_secs(5), move |exit| {
+    let console = *console;
+    clock.guard(context.config.deadline + Duration::from_secs(1), move |exit| {
+        if exit == Exit::Failed {
+            console.done();
+            console.warn(
+                "the run's time is up and it did not end by itself: it is ended; the next run goes on",
+                Some("something that cannot be interrupted hung; `certctl status` shows what was begun"),
+            );
+        }
         running.kill_all();
         solver.withdraw_all();
         host::exit(exit.code());
@@ -168,9 +185,10 @@ fn tell(rows: &[Row], asked: &BTreeSet<Name>, console: &Console, now: Time) {
 /// Keeps "nothing until T" for the next runs, where nothing stands against it and the lock is free.
 fn conclude(context: &Context, rows: &[Row], now: Time) {
     let until = rows.iter().filter_map(|row| row.decision.step.until()).min();
-    let settled = rows.iter().all(|row| row.failure.is_none());
+    // A limit that is kept is told once: the conclusion then speaks for it by its code.
+    let settled = rows.iter().all(|row| row.failure.is_none() || matches!(row.decision.reason, Reason::TooOften { .. }));
     let Some(until) = until.filter(|until| settled && *until > now) else { return };
-    if context.store.get("lock").is_err() || !context.state_dir.is_dir() {
+    if context.store.prepare().is_err() {
         return;
     }
     let Ok(Asked::Ours(_lock, _)) = Lock::try_now(&context.state_dir, now) else { return };
@@ -199,7 +217,7 @@ fn conclude(context: &Context, rows: &[Row], now: Time) {
     }
 }
 
-fn report(context: &Context, selected: &[&Certificate], rows: Vec<Row>, world: &World<'_>, json: Option<&str>) -> Exit {
+fn report(context: &Context, selected: &[&Certificate], rows: Vec<Row>, world: &World<'_>, json: Option<&str>, console: &Console) -> Exit {
     let exit = rows.iter().map(|row| row.exit).max().unwrap_or_default();
     if let Some(command) = json {
         let mut entries = context.entries(selected, &rows, world);
@@ -207,7 +225,11 @@ fn report(context: &Context, selected: &[&Certificate], rows: Vec<Row>, world: &
             entry.issued = Some(row.issued);
             entry.failure = row.failure;
         }
-        console::data(&report::json(command, exit == Exit::Ok, exit, &entries));
+        if let Err(error) = console::data(&report::json(command, exit == Exit::Ok, exit, &entries)) {
+            // What was done is done; whoever waits for the report must know that it is none.
+            console.error(&error);
+            return exit.max(error.exit());
+        }
     }
     exit
 }

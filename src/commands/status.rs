@@ -40,6 +40,6 @@ pub(super) fn run(global: &Global, args: &Status) -> Result<Exit> {
         strays.sort();
         report::status(&entries, &strays, now)
     };
-    console::data(&text);
+    console::data(&text)?;
     Ok(Exit::Ok)
 }

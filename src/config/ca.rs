@@ -10,6 +10,8 @@ use crate::domain::name::Directory;
 pub struct Ca {
     /// What the config calls it.
     pub label: String,
+    /// Where it is described, else where it is named.
+    pub origin: super::Origin,
     /// Its directory.
     pub directory: Directory,
     /// PEM roots that replace the platform's for this CA.

@@ -195,6 +195,6 @@ impl fmt::Display for Issue {
         if let Some(key) = &self.key {
             write!(f, "{key}: ")?;
         }
-        f.write_str(&self.message)
+        f.write_str(&crate::domain::text::escape(&self.message))
     }
 }

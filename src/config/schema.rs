@@ -45,7 +45,9 @@ pub fn parse(sources: &[Source], host: &dyn Host) -> Result<Config, Vec<Issue>> 
     let roots: Vec<Section<'_>> = texts.iter().zip(&tables).map(|(text, table)| Section::new(text, &issues, "", table)).collect();
 
     let labels = ca_labels(&roots);
-    let mut reader = Reader { issues: &issues, host, cas: BTreeMap::new(), labels, files: Vec::new() };
+    let has = |keys: &[&str]| roots.iter().any(|root| keys.iter().any(|key| root.origin_of(key).is_some() && !root.is_table(key)));
+    let tried = (has(&["ca"]), has(CHOICES));
+    let mut reader = Reader { issues: &issues, host, cas: BTreeMap::new(), labels, files: Vec::new(), tried };
     let globals = roots.first().map(|root| reader.globals(root)).unwrap_or_default();
     for root in &roots {
         reader.ca_tables(root);
@@ -57,7 +59,7 @@ pub fn parse(sources: &[Source], host: &dyn Host) -> Result<Config, Vec<Issue>> 
         for section in root.sections("certificate") {
             certificates.extend(reader.certificate(&section, &defaults));
         }
-        root.finish(LATER_ROOT, if n == 0 { &[] } else { GLOBAL_IN_MAIN });
+        root.finish(LATER_ROOT, if n == 0 { NOT_AT_ROOT } else { GLOBAL_IN_MAIN });
     }
     reader.compare(&certificates);
     let Reader { cas, files, .. } = reader;
@@ -100,6 +102,8 @@ struct Reader<'a> {
     cas: BTreeMap<String, Ca>,
     labels: BTreeSet<String>,
     files: Vec<PathBuf>,
+    /// Whether a root has a `ca`, or a choice of challenge, right or wrong.
+    tried: (bool, bool),
 }
 
 #[derive(Default)]
@@ -157,14 +161,27 @@ impl Reader<'_> {
         let email = root.string("email").and_then(|at| self.issues.keep(at, |t| values::email(t)));
         let parallel = root.integer("parallel").and_then(|at| self.issues.keep(at, |n| values::within(*n, 1, 64)));
         let proxy = root.string("proxy").and_then(|at| self.issues.keep(at, |t| values::proxy(t)));
+        if let Some(at) = &proxy
+            && matches!(&at.value, Proxy::Url(url) if url.contains('@'))
+            && root.text.source.shared
+        {
+            self.issues.push(at.issue(
+                "a password in a file that its group or others may read",
+                Some("chmod 0600 the file, or write proxy = \"env\"".to_owned()),
+            ));
+        }
         // The loader reads it before this parser runs; here it is only checked.
         let _ = root.path("conf_dir");
         let mut listen_http = Vec::new();
         if let Some(listen) = root.section("listen") {
-            for at in listen.strings("http", true).map(|at| at.value).unwrap_or_default() {
+            let http = listen.strings("http", true);
+            if let Some(http) = http.as_ref().filter(|http| http.value.is_empty()) {
+                self.issues.push(http.issue("the list is empty", Some("leave the key out to listen on every address".to_owned())));
+            }
+            for at in http.map(|at| at.value).unwrap_or_default() {
                 listen_http.extend(self.issues.keep(at, |t| values::address(t)).map(|at| at.value));
             }
-            listen.finish(&["tls"], &[]);
+            listen.finish(&["tls"], ABOVE);
         }
         Globals {
             email: email.map(|at| at.value),
@@ -186,8 +203,13 @@ impl Reader<'_> {
         let Some(tables) = root.ca_section() else { return };
         for (label, section) in tables.tables() {
             let ca = self.ca_table(&label, &section);
-            section.finish(LATER_CA, &[]);
+            section.finish(LATER_CA, ABOVE);
             let Some(ca) = ca else { continue };
+            if let Some(other) = self.cas.get(&ca.label) {
+                let message = format!("`{}` is described at {}:{} already", ca.label, other.origin.file.display(), other.origin.line);
+                self.issues.push(label.issue(message, Some("one CA, one table".to_owned())));
+                continue;
+            }
             if let Some(other) = self.cas.values().find(|o| o.directory == ca.directory) {
                 let message = format!("`{}` has the same directory as `{}`", ca.label, other.label);
                 self.issues.push(label.issue(message, Some("one CA, one table".to_owned())));
@@ -203,6 +225,7 @@ impl Reader<'_> {
         let accept_terms = section.boolean("accept_terms").is_none_or(|at| at.value);
         let http_port = section.integer("http_port").and_then(|at| self.issues.keep(at, |n| values::within(*n, 1, 65_535)));
         let hosts = section.strings("hosts", false).map(|at| at.value).unwrap_or_default();
+        let hosts: Vec<At<String>> = hosts.into_iter().filter_map(|at| self.issues.keep(at, |t| values::host(t))).collect();
         let directory = match (section.string("directory"), preset(&label.value)) {
             (Some(at), _) => self.issues.keep(at, |t| values::directory(t))?.value,
             // A preset is valid by its own test.
@@ -219,11 +242,12 @@ impl Reader<'_> {
         };
         Some(Ca {
             label: label.value.clone(),
+            origin: label.origin.clone(),
             directory,
             roots,
             eab,
             accept_terms,
-            hosts: hosts.into_iter().map(|at| at.value.to_ascii_lowercase()).collect(),
+            hosts: hosts.into_iter().map(|at| at.value).collect(),
             http_port: http_port.map_or(80, |at| at.value),
         })
     }
@@ -327,7 +351,10 @@ impl Reader<'_> {
         let mut out = BTreeMap::new();
         let Some(table) = section.section("challenge") else { return out };
         for (name, choice) in table.tables() {
-            let identifier = self.issues.keep(name, |t| t.parse::<Identifier>().map_err(values::plain));
+            let identifier = self.issues.keep(name, |t| match t.parse::<Identifier>() {
+                Ok(identifier) if out.contains_key(&identifier) => Err(values::plain(format!("`{identifier}` stands here twice"))),
+                other => other.map_err(values::plain),
+            });
             let chosen = self.choice(&choice);
             choice.finish(LATER_CHALLENGE, &[]);
             if chosen.is_none() {
@@ -388,9 +415,12 @@ impl Reader<'_> {
         };
         let ca = match &settings.ca {
             Some(at) => self.resolve_ca(at),
-            None if section.origin_of("ca").is_some() => None,
+            // One that is there and wrong was told already.
+            None if section.origin_of("ca").is_some() || self.tried.0 => None,
             None => {
-                missing("no `ca` is named, here or at the root", "set ca = \"letsencrypt\"; naming a CA accepts its terms".to_owned());
+                let hint =
+                    if section.text.source.path.as_os_str() == COMMAND_LINE { "add --ca letsencrypt" } else { "set ca = \"letsencrypt\"" };
+                missing("no `ca` is named, here or at the root", format!("{hint}; naming a CA accepts its terms"));
                 None
             }
         };
@@ -465,7 +495,8 @@ impl Reader<'_> {
                     out.insert(domain.clone(), chosen.value.clone());
                 }
                 None => {
-                    if whole {
+                    let tried = self.tried.1 || CHOICES.iter().any(|key| section.origin_of(key).is_some());
+                    if whole && !tried {
                         self.issues.push(Issue {
                             origin: section.origin.clone(),
                             key: Some(section.path.clone()),
@@ -500,7 +531,11 @@ impl Reader<'_> {
                 let known = PRESETS.iter().map(|(l, _)| *l).chain(self.labels.iter().map(String::as_str));
                 let hint = match closest(&at.value, known) {
                     Some(meant) => format!("did you mean `{meant}`?"),
-                    None => format!("use a preset ({}), a URL, or add [ca.{}] with its directory", values::presets(), at.value),
+                    None => {
+                        let bare = !at.value.is_empty() && at.value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+                        let label = if bare { at.value.clone() } else { format!("{:?}", at.value) };
+                        format!("use a preset ({}), a URL, or add [ca.{label}] with its directory", values::presets())
+                    }
                 };
                 self.issues.push(at.issue(format!("no CA is called `{}`", at.value), Some(hint)));
                 return None;
@@ -512,6 +547,7 @@ impl Reader<'_> {
         }
         let ca = Ca {
             label: at.value.clone(),
+            origin: at.origin.clone(),
             directory: directory.clone(),
             roots: None,
             eab: None,
@@ -552,6 +588,9 @@ fn ca_labels(roots: &[Section<'_>]) -> BTreeSet<String> {
     roots.iter().flat_map(|root| root.labels("ca")).collect()
 }
 
+/// The keys that choose a challenge.
+const CHOICES: &[&str] = &["webroot", "standalone", "challenge"];
+
 /// No public CA takes more (Let's Encrypt: 100 in the default profile).
 const MAX_NAMES: usize = 100;
 
@@ -579,4 +618,34 @@ const GLOBAL_IN_ROOT: &[(&str, &str)] = &[
     ("parallel", "move it to the top of the main config file, above the first `[`"),
     ("proxy", "move it to the top of the main config file, above the first `[`"),
     ("state_dir", "move it to the top of the main config file, above the first `[`"),
+];
+const ABOVE: &[(&str, &str)] = &[
+    ("email", "move it above the first `[`: below a table it belongs to the table"),
+    ("parallel", "move it above the first `[`: below a table it belongs to the table"),
+    ("state_dir", "move it above the first `[`: below a table it belongs to the table"),
+    ("lock_wait", "move it above the first `[`: below a table it belongs to the table"),
+    ("deadline", "move it above the first `[`: below a table it belongs to the table"),
+    ("proxy", "move it above the first `[`: below a table it belongs to the table"),
+    ("conf_dir", "move it above the first `[`: below a table it belongs to the table"),
+    ("webroot", "move it above the first `[`: below a table it belongs to the table"),
+    ("standalone", "move it above the first `[`: below a table it belongs to the table"),
+    ("ca", "move it above the first `[`: below a table it belongs to the table"),
+    ("key_type", "move it above the first `[`: below a table it belongs to the table"),
+    ("profile", "move it above the first `[`: below a table it belongs to the table"),
+    ("key", "move it above the first `[`: below a table it belongs to the table"),
+    ("owner", "move it above the first `[`: below a table it belongs to the table"),
+    ("group", "move it above the first `[`: below a table it belongs to the table"),
+    ("mode", "move it above the first `[`: below a table it belongs to the table"),
+    ("keep", "move it above the first `[`: below a table it belongs to the table"),
+    ("deploy", "move it above the first `[`: below a table it belongs to the table"),
+    ("challenge", "move it above the first `[`: below a table it belongs to the table"),
+];
+const NOT_AT_ROOT: &[(&str, &str)] = &[
+    ("domains", "put it below a line [[certificate]]"),
+    ("name", "put it below a line [[certificate]]"),
+    ("directory", "put it below a line [ca.NAME]"),
+    ("roots", "put it below a line [ca.NAME]"),
+    ("eab", "put it below a line [ca.NAME]"),
+    ("hosts", "put it below a line [ca.NAME]"),
+    ("http", "put it below a line [listen]"),
 ];

@@ -114,14 +114,27 @@ pub(super) fn proxy(text: &str) -> Parsed<Proxy> {
 }
 
 pub(super) fn address(text: &str) -> Parsed<SocketAddr> {
-    text.parse()
-        .map_err(|_| (format!("`{text}` is not an address and port"), Some("write http = [\"[::]:80\", \"0.0.0.0:80\"]".to_owned())))
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() == 0 => Err(plain(format!("`{text}` has no port that a CA could know"))),
+        Ok(address) => Ok(address),
+        Err(_) => Err((format!("`{text}` is not an address and port"), Some("write http = [\"[::]:80\", \"0.0.0.0:80\"]".to_owned()))),
+    }
 }
 
 pub(super) fn within<T: TryFrom<i64>>(number: i64, least: i64, most: i64) -> Parsed<T> {
     match T::try_from(number) {
         Ok(fits) if (least..=most).contains(&number) => Ok(fits),
         _ => Err(plain(format!("{number} is not between {least} and {most}"))),
+    }
+}
+
+/// A host name or address, as URLs have it, without a port.
+pub(super) fn host(text: &str) -> Parsed<String> {
+    let good = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '[' | ']' | ':'));
+    if good && crate::domain::name::host_of(text) == text {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err((format!("`{}` is not a host", text.escape_debug()), Some("write a host name alone, like \"acme.example.com\"".to_owned())))
     }
 }
 

@@ -148,7 +148,10 @@ impl<'a> Section<'a> {
         }
         let Some(array) = at.value.as_array() else {
             let wanted = if one { "a string or a list of strings" } else { "a list of strings" };
-            let hint = at.value.as_str().map(|text| format!("write {} = [{text:?}]", key));
+            // There is no shell: a command is a list of its words.
+            let words =
+                |text: &str| if key == "deploy" { text.split_whitespace().map(str::to_owned).collect() } else { vec![text.to_owned()] };
+            let hint = at.value.as_str().map(|text| format!("write {key} = {:?}", words(text)));
             self.issues.push(at.issue(format!("it is {}, not {wanted}", describe(at.value)), hint));
             return None;
         };

@@ -51,6 +51,23 @@ pub struct Chain {
     pub fullchain: String,
 }
 
+/// Why bytes are not the chain of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// They are no whole chain: cut, empty, something else.
+    Garbled(String),
+    /// They are a chain, and not this one: another key, a wrong order, a foreign signature.
+    Wrong(String),
+}
+
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Garbled(why) | Self::Wrong(why) => f.write_str(why),
+        }
+    }
+}
+
 /// How closely the links of a chain are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
@@ -69,29 +86,29 @@ impl Chain {
     /// # Errors
     ///
     /// A sentence fragment that says what is wrong.
-    pub fn parse(pem: &[u8], key: &str, links: Links) -> Result<Self, String> {
-        let blocks = blocks(pem)?;
+    pub fn parse(pem: &[u8], key: &str, links: Links) -> Result<Self, Unfit> {
+        let blocks = blocks(pem).map_err(Unfit::Garbled)?;
         let certificates = blocks
             .iter()
             .enumerate()
-            .map(|(n, block)| block.parse_x509().map_err(|_| format!("certificate {} of the chain does not parse", n + 1)))
+            .map(|(n, block)| block.parse_x509().map_err(|_| Unfit::Garbled(format!("certificate {} of the chain does not parse", n + 1))))
             .collect::<Result<Vec<_>, _>>()?;
         let [leaf, ..] = certificates.as_slice() else {
-            return Err("the chain holds no certificate".to_owned());
+            return Err(Unfit::Garbled("the chain holds no certificate".to_owned()));
         };
-        let key = public_key(key)?;
+        let key = public_key(key).map_err(Unfit::Wrong)?;
         if leaf.tbs_certificate.subject_pki.raw != key {
-            return Err(match certificates.iter().position(|c| c.tbs_certificate.subject_pki.raw == key) {
+            return Err(Unfit::Wrong(match certificates.iter().position(|c| c.tbs_certificate.subject_pki.raw == key) {
                 Some(place) => format!("the chain is in the wrong order: the leaf stands at place {}", place + 1),
                 None => "the key does not match the certificate".to_owned(),
-            });
+            }));
         }
         for (n, pair) in certificates.windows(2).enumerate() {
-            check_link(&pair[0], &pair[1], links).map_err(|why| format!("certificate {} of the chain {why}", n + 2))?;
+            check_link(&pair[0], &pair[1], links).map_err(|why| Unfit::Wrong(format!("certificate {} of the chain {why}", n + 2)))?;
         }
         let texts: Vec<String> = blocks.iter().map(to_pem).collect();
         Ok(Self {
-            leaf: read_leaf(leaf, &blocks[0].contents)?,
+            leaf: read_leaf(leaf, &blocks[0].contents).map_err(Unfit::Garbled)?,
             cert: texts[0].clone(),
             chain: texts[1..].concat(),
             fullchain: texts.concat(),
@@ -105,7 +122,11 @@ impl Chain {
     /// # Errors
     ///
     /// A sentence fragment that says what is wrong.
-    pub fn answers(&self, request: &Request, now: Time) -> Result<(), String> {
+    pub fn answers(&self, request: &Request, now: Time) -> Result<(), Unfit> {
+        self.fits(request, now).map_err(Unfit::Wrong)
+    }
+
+    fn fits(&self, request: &Request, now: Time) -> Result<(), String> {
         let leaf = &self.leaf;
         let missing: Vec<String> = request.identifiers.difference(&leaf.identifiers).map(Identifier::to_string).collect();
         if !missing.is_empty() {
@@ -318,7 +339,7 @@ mod tests {
         ];
         for (what, pem, expected) in cases {
             let error = Chain::parse(pem.as_bytes(), &made.key, Links::Signatures).expect_err(what);
-            assert!(error.contains(expected), "{what}: {error}");
+            assert!(error.to_string().contains(expected), "{what}: {error}");
         }
         assert!(Chain::parse(made.leaf.as_bytes(), "-----BEGIN PRIVATE KEY-----\nMII", Links::Names).is_err());
     }

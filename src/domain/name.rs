@@ -131,6 +131,10 @@ impl FromStr for Identifier {
                 bad => format!("`{text}` has `{}` in it, which no certificate name may have", bad.escape_default()),
             });
         }
+        if base.is_ascii() {
+            // Before IDNA, which says of all of these only that they are wrong.
+            check_labels(text, base)?;
+        }
         let ascii = idna::domain_to_ascii_strict(base).map_err(|_| format!("`{text}` is not a domain name"))?;
         check_labels(text, &ascii)?;
         Ok(Self::Dns(format!("{wildcard}{ascii}")))
@@ -206,6 +210,10 @@ impl Directory {
         let authority = authority.to_ascii_lowercase();
         let authority = authority.strip_suffix(":443").unwrap_or(&authority);
         let host = host_of(authority);
+        let port = authority.strip_prefix(host).and_then(|rest| rest.strip_prefix(':'));
+        if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+            return Err(format!("`{}` has no valid port", text.escape_default()));
+        }
         if host.is_empty() || authority.contains('@') || text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
             return Err(format!("`{}` is not an https URL", text.escape_default()));
         }

@@ -119,6 +119,18 @@ impl Failure {
         self
     }
 
+    /// The next action: the failure's own hint, else what its class asks for.
+    #[must_use]
+    pub fn advice(&self) -> &str {
+        self.hint.as_deref().unwrap_or(match self.class {
+            Class::Ca => "the CA, or something on the way to it, has trouble; the next run tries again",
+            Class::Host => "mend what the CA found at the name; `certctl renew NAME` tries again at once",
+            Class::Limited => "the CA names the time; until then there is nothing to do",
+            Class::Local => "mend it on this host; the next run tries again",
+            Class::Operator => "do what the CA says, then run `certctl renew NAME`",
+        })
+    }
+
     /// Whether `other` is the same trouble again: a person was told already.
     ///
     /// Not by the detail: it holds tokens, addresses and times that differ in each attempt.
@@ -131,7 +143,7 @@ impl Failure {
 /// One line for people; what came from outside is escaped.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        f.write_str(&escape(&self.message))?;
         if let Some(detail) = &self.detail {
             write!(f, ": {}", escape(detail))?;
         }

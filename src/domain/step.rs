@@ -267,7 +267,9 @@ impl fmt::Display for Reason {
                 write!(f, "the deployment failed {times}: {}", super::text::escape(detail))
             }
             Self::FailedNow(failure) => write!(f, "failed: {failure}"),
-            Self::TooOften { wanted } => write!(f, "it was issued five times within days and is wanted again ({wanted}); one more a day"),
+            Self::TooOften { wanted } => {
+                write!(f, "{wanted}; it may be issued five times in a row and then once a day (once, where its state was lost)")
+            }
             Self::Adopted(None) => f.write_str("another run has just done it"),
             Self::Adopted(Some(failure)) => write!(f, "another run has just tried: {failure}"),
             Self::DeadlinePassed => f.write_str("the run's time is up; the next run goes on"),

@@ -14,19 +14,31 @@ pub(super) fn deploy(job: &Job<'_>, targets: &[TargetId]) -> Outcome {
     let mut first = None;
     for target in targets {
         let Some((_, fingerprint)) = certificate.targets().into_iter().find(|(t, _)| t == target) else { continue };
+        let (generation, target) = (held.generation, target.clone());
+        let before = ports.journal.facts(&certificate.name).deployment(&target).filter(|d| d.fingerprint == fingerprint).cloned();
         let result = if target.0 == TargetId::FILES {
-            let access = ports.vault.set_access(&certificate.name, held.generation, certificate.access);
+            let access = ports.vault.set_access(&certificate.name, certificate.access);
             access.map_err(Failure::from)
         } else {
+            // Counted before it runs: a command that kills us must not be run by every run.
+            let begun = Event::Deploying { target: target.clone(), generation, fingerprint: fingerprint.clone() };
             ports.progress.detail(&certificate.name, "running the deploy command");
-            ports.deployer.deploy(certificate, target, held, *deadline)
+            ports.journal.note(&certificate.name, begun).and_then(|()| ports.deployer.deploy(certificate, &target, held, *deadline))
         };
-        let (generation, target) = (held.generation, target.clone());
+        if result.is_err() && ports.clock.stopped() {
+            // Not the command's fault; the next run tries it at once.
+            let event = Event::DeployStopped { target };
+            let _ = ports.journal.note(&certificate.name, event);
+            return Outcome::Done;
+        }
+        // A changed command, another exit status: people have not been told that.
+        let told = result.as_ref().err().is_some_and(|failure| {
+            before.and_then(|d| d.detail).is_some_and(|detail| detail.starts_with(&crate::domain::text::escape(&failure.message))) && !asked
+        });
         let event = match &result {
             Ok(()) => Event::Deployed { target, generation, fingerprint },
             Err(failure) => Event::DeployFailed { target, generation, fingerprint, failure: failure.clone() },
         };
-        let told = ports.journal.facts(&certificate.name).deployments.iter().any(|d| d.done.is_none() && d.failures > 0) && !asked;
         match (result, ports.journal.note(&certificate.name, event)) {
             (Ok(()), Ok(())) => ports.progress.detail(&certificate.name, "deployed"),
             (Err(failure), noted) => {

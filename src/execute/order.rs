@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::config::{Challenge, KeyPolicy};
-use crate::domain::cert::{self, Chain, Links};
+use crate::domain::cert::{self, Chain, Links, Unfit};
 use crate::domain::inventory::{Bundle, Holding, Meta};
 use crate::domain::name::{Directory, Identifier};
 use crate::domain::outcome::Outcome;
@@ -46,7 +46,6 @@ pub(super) fn resume(job: &Job<'_>, url: &str, at: &Directory) -> Outcome {
     let Some(open) = job.ports.journal.facts(&job.certificate.name).order.filter(|o| o.url == url) else {
         return Outcome::Done;
     };
-    sweep(job, &open);
     let resumed = || -> Result<(), Stop> {
         let wanted = open.request == job.certificate.request;
         if wanted {
@@ -77,7 +76,12 @@ pub(super) fn resume(job: &Job<'_>, url: &str, at: &Directory) -> Outcome {
         }
         follow(job, authority, order, &open.request)
     };
-    end(job, resumed())
+    let result = resumed();
+    // Only now: while the order lives the CA may be looking for what a killed run left visible.
+    if matches!(result, Ok(()) | Err(Stop::Gone(_) | Stop::Dead(_))) {
+        sweep(job, &open);
+    }
+    end(job, result)
 }
 
 /// Why an order was not followed to its end.
@@ -264,8 +268,13 @@ fn install(job: &Job<'_>, authority: &dyn Authority, order: &Order, request: &Re
     let now = ports.clock.now();
     let chain = Chain::parse(&pem, &key, Links::Signatures).and_then(|chain| chain.answers(request, now).map(|()| chain));
     let chain = chain.map_err(|why| {
-        // Installing it would break what is served; asking again is a new order.
-        Stop::Dead(odd(order, &format!("the certificate that the CA issued is not used: {why}")))
+        let failure = odd(order, &format!("the certificate that the CA sent is not used: {why}"));
+        match why {
+            // Issued all the same: the next run fetches it again.
+            Unfit::Garbled(_) => Stop::Failed(failure),
+            // Installing it would break what is served; asking again is a new order.
+            Unfit::Wrong(_) => Stop::Dead(failure),
+        }
     })?;
     let leaf = chain.leaf.clone();
     let held = holding.held().filter(|_| request != &certificate.request);

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use crate::domain::name::Name;
 use crate::domain::problem::Failure;
 use crate::domain::text::escape;
-use crate::error::Error;
+use crate::error::{Error, Kind, Result};
 use crate::ports::Progress;
 
 /// The terminal, the mail of a cron job, or a journal.
@@ -76,9 +76,7 @@ impl Progress for Console {
             return;
         }
         self.word(&format!("{name}: failed: {failure}"));
-        if let Some(hint) = &failure.hint {
-            self.word(&format!("  hint: {}", escape(hint)));
-        }
+        self.word(&format!("  hint: {}", escape(failure.advice())));
     }
 
     fn detail(&self, name: &Name, text: &str) {
@@ -99,10 +97,19 @@ impl Progress for Console {
     }
 }
 
-/// Writes data to standard output; where that is gone, there is nobody to tell.
-pub fn data(text: &str) {
+/// Writes data to standard output.
+///
+/// # Errors
+///
+/// Where it could not be written, unless nobody reads it any more: `head` has seen enough.
+pub fn data(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Local, "writing to standard output").from_source(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// As [`escape`], but keeps the line breaks of a message that certctl itself made.

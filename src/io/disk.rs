@@ -113,7 +113,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
 /// With the path in front.
 pub fn fits(path: &Path, access: Access, mode: u32) -> io::Result<bool> {
     let metadata = std::fs::metadata(path).map_err(|e| with_path(e, path))?;
-    let owner = access.owner.is_none_or(|owner| owner == metadata.uid());
+    let owner = wanted_owner(access).is_none_or(|owner| owner == metadata.uid());
     let group = access.group.is_none_or(|group| group == metadata.gid());
     Ok(owner && group && metadata.mode() & 0o7777 == mode)
 }
@@ -129,13 +129,18 @@ pub fn grant(path: &Path, access: Access, mode: u32) -> io::Result<()> {
     grant_file(&file, access, mode).map_err(|e| with_path(e, path))
 }
 
+/// Where the config names no owner, root takes files back that had another; others could not.
+fn wanted_owner(access: Access) -> Option<u32> {
+    access.owner.or_else(|| nix::unistd::geteuid().is_root().then_some(0))
+}
+
 fn grant_file(file: &File, access: Access, mode: u32) -> io::Result<()> {
     let now = file.metadata()?;
     // Narrow first: between a change of owner and a change of mode nobody may read who may not in the end.
     if now.mode() & 0o7777 & !mode != 0 {
         file.set_permissions(Permissions::from_mode(now.mode() & mode))?;
     }
-    let owner = access.owner.filter(|owner| *owner != now.uid());
+    let owner = wanted_owner(access).filter(|owner| *owner != now.uid());
     let group = access.group.filter(|group| *group != now.gid());
     if owner.is_some() || group.is_some() {
         std::os::unix::fs::fchown(file, owner, group).map_err(|error| {
@@ -192,6 +197,23 @@ pub fn check_parents(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a directory of ours that others own or may write, sticky or not.
+///
+/// # Errors
+///
+/// Which directory, and why.
+pub fn check_own(path: &Path) -> io::Result<()> {
+    let metadata = std::fs::symlink_metadata(path).map_err(|e| with_path(e, path))?;
+    let why = match metadata.uid() {
+        _ if metadata.is_symlink() => return check_own(&std::fs::canonicalize(path).map_err(|e| with_path(e, path))?),
+        _ if !metadata.is_dir() => "it is not a directory".to_owned(),
+        uid if uid != 0 && uid != nix::unistd::geteuid().as_raw() => format!("user {uid} owns this directory"),
+        _ if metadata.mode() & 0o022 != 0 => "others may write this directory (chmod go-w it)".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(with_path(io::Error::other(why), path))
 }
 
 /// The same error with the path in front.

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::config::Source;
+use crate::config::{Issue, Origin, Source};
 use crate::domain::access::Access;
 use crate::domain::hash::Fnv;
 use crate::domain::time::Time;
@@ -15,12 +15,14 @@ use crate::ports::{Probe, Seen};
 use super::{disk, host};
 
 /// What was read of the config.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// The files, the main one first.
     pub sources: Vec<Source>,
     /// The directory that the others were found in, whether it is there or not.
     pub conf_dir: PathBuf,
+    /// The files of it that cannot be read.
+    pub issues: Vec<Issue>,
 }
 
 /// Reads the main config file and, in the order of their names, the `*.toml` of its conf directory.
@@ -48,15 +50,25 @@ pub fn load(main: &Path) -> Result<Loaded, Error> {
                 }
             }
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {}
-        Err(error) => return Err(unreadable(disk::with_path(error, &conf_dir)).hint("create the directory, or change `conf_dir`")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() && !conf_dir.is_symlink() => {}
+        Err(error) => {
+            return Err(unreadable(disk::with_path(error, &conf_dir)).hint("make it a directory that can be read, or change `conf_dir`"));
+        }
     }
     paths.sort();
-    let mut sources = vec![first];
+    let (mut sources, mut issues) = (vec![first], Vec::new());
     for path in paths {
-        sources.extend(read(&path).map_err(unreadable)?);
+        let gone = || io::Error::other(format!("{}: it leads nowhere", path.display()));
+        match read(&path).and_then(|source| source.ok_or_else(gone)) {
+            Ok(source) => sources.push(source),
+            // Told with everything else that is wrong: a file that cannot be read hides no other error.
+            Err(error) => {
+                let message = error.to_string().replacen(&format!("{}: ", path.display()), "", 1);
+                issues.push(Issue { origin: Origin { file: path, line: 0 }, key: None, message, hint: None });
+            }
+        }
     }
-    Ok(Loaded { sources, conf_dir })
+    Ok(Loaded { sources, conf_dir, issues })
 }
 
 fn read(path: &Path) -> io::Result<Option<Source>> {
@@ -161,8 +173,12 @@ pub fn remove_quiet(state_dir: &Path) {
 /// Not synced and never an error: it is for people and for the sampling of `quiet`.
 #[must_use]
 pub fn count_run(state_dir: &Path) -> u64 {
-    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(state_dir.join("last-run"));
-    let Ok(mut file) = open else { return u64::from(std::process::id()) };
+    // A FIFO in its place must not hang the run, a link not lead it elsewhere.
+    let flags = (nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK).bits();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+    let opened = options.open(state_dir.join("last-run")).ok();
+    let Some(mut file) = opened.filter(|file| file.metadata().is_ok_and(|m| m.is_file())) else { return u64::from(std::process::id()) };
     let mut text = String::new();
     let count = match (&mut file).take(32).read_to_string(&mut text) {
         Ok(_) => text.trim().parse::<u64>().unwrap_or(0).wrapping_add(1),

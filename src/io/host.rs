@@ -51,6 +51,13 @@ pub fn state_dir(argument: Option<&Path>, configured: Option<&Path>) -> PathBuf 
     if is_root() { PathBuf::from("/var/lib/certctl") } else { xdg("XDG_STATE_HOME", ".local/state").join("certctl") }
 }
 
+/// Whether a file can be run.
+#[must_use]
+pub fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
 /// Reads a secret from where the config says it lies.
 ///
 /// # Errors
@@ -85,9 +92,16 @@ fn file(path: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| format!("{}: it is not text", path.display()))
 }
 
+/// The home directory: never a relative one, which would be whatever directory certctl is started in.
+fn home() -> PathBuf {
+    let set = std::env::var_os("HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let account = || nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.dir);
+    set.or_else(account).unwrap_or_else(|| PathBuf::from("/"))
+}
+
 fn xdg(variable: &str, below_home: &str) -> PathBuf {
     let set = std::env::var_os(variable).map(PathBuf::from).filter(|p| p.is_absolute());
-    set.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/".into())).join(below_home))
+    set.unwrap_or_else(|| home().join(below_home))
 }
 
 /// Ends the process at once.

@@ -35,10 +35,12 @@ pub struct Reply {
 impl Http {
     /// A client that talks to these hosts and trusts these roots, else the platform's.
     ///
+    /// `patience`: the longest that one request may take, where that is less than half a minute.
+    ///
     /// # Errors
     ///
     /// Where the roots cannot be read or the proxy is none.
-    pub fn new(hosts: Vec<String>, roots: Option<&Path>, proxy: &Proxy) -> Result<Self, Failure> {
+    pub fn new(hosts: Vec<String>, roots: Option<&Path>, proxy: &Proxy, patience: Duration) -> Result<Self, Failure> {
         let tls = TlsConfig::builder()
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .root_certs(RootCerts::Specific(Arc::new(self::roots(roots)?)))
@@ -55,8 +57,8 @@ impl Http {
             // A redirected POST would send a signed request where it was not signed for.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_connect(Some(CONNECT))
-            .timeout_global(Some(TOTAL))
+            .timeout_connect(Some(CONNECT.min(patience)))
+            .timeout_global(Some(TOTAL.min(patience)))
             .proxy(proxy)
             .tls_config(tls)
             .build();
@@ -93,7 +95,8 @@ impl Http {
             return Ok(());
         }
         let message = format!("the CA names {}, which is not an https URL on its own host", escape(&uri.to_string()));
-        let hint = host.map_or_else(
+        let foreign = host.filter(|host| !allowed && uri.scheme_str() == Some("https") && !host.contains('@'));
+        let hint = foreign.map_or_else(
             || "report this to the CA".to_owned(),
             |host| format!("if that is right, add hosts = [\"{}\"] to its [ca.…] table", escape(&host)),
         );
@@ -106,6 +109,15 @@ impl Http {
 pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
     headers.get(name).map(HeaderValue::to_str)?.ok()
+}
+
+/// Whether a file holds roots that a CA could be trusted by.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check_roots(path: &Path) -> Result<(), Failure> {
+    roots(Some(path)).map(drop)
 }
 
 fn roots(path: Option<&Path>) -> Result<Vec<Certificate<'static>>, Failure> {

@@ -33,8 +33,10 @@ impl FsStore {
     pub fn prepare(&self) -> io::Result<()> {
         disk::check_parents(&self.root)?;
         disk::make_dir(&self.root, 0o755)?;
+        disk::check_own(&self.root)?;
         for (directory, mode) in [("state", 0o755), ("accounts", 0o700), ("certs", 0o711), ("live", 0o711)] {
             disk::make_dir(&self.root.join(directory), mode)?;
+            disk::check_own(&self.root.join(directory))?;
         }
         Ok(())
     }

@@ -119,8 +119,11 @@ impl Vault for StoreVault<'_> {
         self.point(name, generation)
     }
 
-    fn set_access(&self, name: &Name, generation: Generation, access: Access) -> Result<(), StoreError> {
-        self.store.set_access(&directory(name, generation), access)
+    fn set_access(&self, name: &Name, access: Access) -> Result<(), StoreError> {
+        for generation in self.generations(name)? {
+            self.store.set_access(&directory(name, generation), access)?;
+        }
+        Ok(())
     }
 
     fn clear_pending(&self, name: &Name) -> Result<(), StoreError> {

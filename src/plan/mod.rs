@@ -256,6 +256,8 @@ mod tests {
         for _ in 0..9 {
             let decision = next(now, &certificate, &held, &facts, &so_far());
             assert_eq!(decision.step, Step::Deploy { generation: Generation(1), targets: vec![target.clone()] });
+            let begun = Event::Deploying { target: target.clone(), generation: Generation(1), fingerprint: fingerprint.clone() };
+            facts = record(facts, begun, now);
             let failure = Failure::local("hook", "exit status 1");
             let event =
                 Event::DeployFailed { target: target.clone(), generation: Generation(1), fingerprint: fingerprint.clone(), failure };

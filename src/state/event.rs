@@ -53,6 +53,20 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
+    /// A generation is about to be brought to a target.
+    Deploying {
+        /// The target.
+        target: TargetId,
+        /// The generation.
+        generation: Generation,
+        /// Of the target's settings.
+        fingerprint: String,
+    },
+    /// It was interrupted by the end of the run, which is nobody's failure.
+    DeployStopped {
+        /// The target.
+        target: TargetId,
+    },
     /// A generation arrived at a target.
     Deployed {
         /// The target.
@@ -112,9 +126,17 @@ pub fn record(mut facts: Facts, event: Event, now: Time) -> Facts {
             let row = Deployment { target, generation, fingerprint, done: Some(now), failures: 0, tried: Some(now), detail: None };
             replace(&mut facts, row);
         }
-        Event::DeployFailed { target, generation, fingerprint, failure } => {
-            let before = facts.deployment(&target).filter(|d| d.fingerprint == fingerprint);
+        Event::Deploying { target, generation, fingerprint } => {
+            let before = facts.deployment(&target).filter(|d| d.fingerprint == fingerprint && d.generation == generation);
+            // A failure until it is told otherwise.
             let failures = before.map_or(0, |d| d.failures).saturating_add(1);
+            let detail = before.and_then(|d| d.detail.clone()).or_else(|| Some("it was begun and did not end".to_owned()));
+            replace(&mut facts, Deployment { target, generation, fingerprint, done: None, failures, tried: Some(now), detail });
+        }
+        Event::DeployStopped { target } => facts.deployments.retain(|d| d.target != target),
+        Event::DeployFailed { target, generation, fingerprint, failure } => {
+            let before = facts.deployment(&target).filter(|d| d.fingerprint == fingerprint && d.done.is_none());
+            let failures = before.map_or(1, |d| d.failures.max(1));
             let detail = Some(failure.cut().to_string());
             replace(&mut facts, Deployment { target, generation, fingerprint, done: None, failures, tried: Some(now), detail });
         }
@@ -206,8 +228,15 @@ mod tests {
             fingerprint: fingerprint.into(),
             failure: Failure::local("hook", "exit status 1"),
         };
+        let begin = |fingerprint: &str| Event::Deploying {
+            target: TargetId("deploy".into()),
+            generation: Generation(1),
+            fingerprint: fingerprint.into(),
+        };
         let mut facts = Facts::default();
         for (fingerprint, count) in [("a", 1), ("a", 2), ("b", 1)] {
+            facts = record(facts, begin(fingerprint), at(1));
+            assert_eq!(facts.deployments[0].failures, count, "killed by its own command, a run has counted it");
             facts = record(facts, fail(fingerprint), at(1));
             assert_eq!(facts.deployments[0].failures, count);
         }

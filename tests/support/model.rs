@@ -247,6 +247,8 @@ struct CaState {
     /// The number of the call that fails as if the wire broke; the CA may have done it all the same.
     broken: Option<usize>,
     answered: usize,
+    /// The next download is cut short.
+    garbled: bool,
 }
 
 #[derive(Clone)]
@@ -282,6 +284,11 @@ impl ModelCa {
         let mut state = lock(&self.state);
         state.calls = 0;
         state.broken = at;
+    }
+
+    /// Lets the next download of a certificate be cut short.
+    pub(crate) fn garble(&self) {
+        lock(&self.state).garbled = true;
     }
 
     fn call(&self) -> Result<(), Failure> {
@@ -367,6 +374,9 @@ impl Authority for ModelCa {
 
     fn certificate(&self, order: &str) -> Result<Vec<u8>, Failure> {
         self.call()?;
+        if std::mem::take(&mut lock(&self.state).garbled) {
+            return Ok(b"-----BEGIN CERTIFICATE-----\nMIIB".to_vec());
+        }
         let mut pem = None;
         self.with(order, |o| pem.clone_from(&o.certificate));
         Ok(pem.expect("issued").into_bytes())

@@ -131,7 +131,9 @@ fn register(ca: &Ca, wire: &Wire, office: &Office<'_>, key: &AccountKey) -> Resu
             .with_hint(hint));
     }
     let secret = ca.eab.as_ref().map(|eab| host::secret(&eab.hmac).map(|hmac| (eab.kid.clone(), hmac)));
-    let secret = secret.transpose().map_err(|why| Failure::local("eab", format!("{what}: {why}")))?;
+    let secret = secret.transpose().map_err(|why| {
+        Failure::local("eab", format!("{what}: the hmac of its `eab`: {why}")).with_hint("put the hmac key that the CA gave you there")
+    })?;
     let payload = |url: &str| -> Result<Value, Failure> {
         let mut payload = json!({"termsOfServiceAgreed": true});
         if let Some(email) = office.email {

@@ -48,7 +48,7 @@ impl Client {
         let uri: Uri = ca.directory.as_str().parse().map_err(|_| Failure::local("directory", format!("{} is not a URL", ca.directory)))?;
         let mut hosts = ca.hosts.clone();
         hosts.push(ca.directory.host().to_owned());
-        let wire = Arc::new(Wire::new(Http::new(hosts, ca.roots.as_deref(), office.proxy)?, uri));
+        let wire = Arc::new(Wire::new(Http::new(hosts, ca.roots.as_deref(), office.proxy, office.patience)?, uri));
         let account = account::open(ca, &wire, office)?;
         let builder = instant_acme::Account::builder_with_http(Box::new(Adapter(wire)));
         let opened = now(builder.from_parts(account.url, account.key_pkcs8.as_slice().into(), ca.directory.as_str().to_owned()));
@@ -153,7 +153,11 @@ impl Authority for Client {
     fn answer(&self, order: &str, authorization: &str, challenge: &str) -> Result<(), Failure> {
         let what = format!("answering a challenge at {}", self.label);
         self.with(order, &what, |client, handle| {
-            client.call(Place::Other, &what, || now(ready(&mut handle.order, authorization, challenge)))
+            client.call(Place::Other, &what, || match now(ready(&mut handle.order, authorization, challenge)) {
+                // Refusals come as answers of the wire; this is the challenge itself, already judged. The order tells.
+                Err(error @ instant_acme::Error::Api(_)) if !is_bad_nonce(&error) => Ok(()),
+                other => other,
+            })
         })
     }
 
@@ -236,7 +240,12 @@ async fn ready(order: &mut instant_acme::Order, authorization: &str, challenge: 
 
 fn authorization(state: &instant_acme::AuthorizationState, thumbprint: &str) -> Result<Authorization, Failure> {
     let identifier = match state.identifier().identifier {
-        instant_acme::Identifier::Dns(name) => Identifier::Dns(name.to_ascii_lowercase()),
+        instant_acme::Identifier::Dns(name) => match name.parse() {
+            Ok(identifier) => identifier,
+            Err(_) => {
+                return Err(Failure::new(Class::Ca, "protocol", format!("the CA names something that is no domain: {}", escape(name))));
+            }
+        },
         instant_acme::Identifier::Ip(ip) => Identifier::Ip(*ip),
         other => {
             return Err(Failure::new(
@@ -282,7 +291,13 @@ fn view(order: &mut instant_acme::Order) -> Order {
     let told = told();
     let url = order.url().to_owned();
     let state = order.state();
-    let failure = || state.error.as_ref().map(|p| problem_of(p).understand(Place::Finalize, None, "the CA gave the order up"));
+    let failure = || {
+        let problem = problem_of(state.error.as_ref()?);
+        // RFC 8555 §7.1.6: an order fails with its authorizations, or while it is finalized.
+        let proof = matches!(problem.code(), "connection" | "dns" | "incorrectResponse" | "malformed" | "tls" | "unauthorized");
+        let place = if proof { Place::Challenge } else { Place::Finalize };
+        Some(problem.understand(place, None, "the CA gave the order up"))
+    };
     let status = match state.status {
         WireStatus::Pending => OrderStatus::Pending,
         WireStatus::Ready => OrderStatus::Ready,
@@ -333,5 +348,21 @@ fn understand(error: &instant_acme::Error, place: Place, what: &str) -> Failure 
         other => {
             Failure::new(Class::Ca, "protocol", format!("{what}: the answer is not what RFC 8555 says")).with_detail(other.to_string())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_from_the_ca_is_parsed_or_escaped() {
+        let read = |name: &str| {
+            let json = serde_json::json!({"identifier": {"type": "dns", "value": name}, "status": "pending", "challenges": []});
+            authorization(&serde_json::from_value(json).expect("an authorization"), "thumbprint")
+        };
+        assert_eq!(read("A.example").expect("a name").identifier.to_string(), "a.example");
+        let failure = read("a\u{1b}[31m\r\nb.example").expect_err("no name");
+        assert!(!failure.to_string().contains(['\u{1b}', '\r', '\n']), "{failure}");
     }
 }

@@ -38,17 +38,22 @@ impl AccountKey {
 
     /// The external account binding (RFC 8555 §7.3.4): our key, signed with the CA's.
     pub(super) fn binding(&self, url: &str, kid: &str, hmac_key: &str) -> Result<Value, String> {
-        let text = hmac_key.trim().trim_end_matches('=');
-        // The RFC says base64url; some CAs show the other alphabet.
-        let padded = format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4));
-        let key =
-            URL_SAFE_NO_PAD.decode(text).or_else(|_| STANDARD.decode(padded)).map_err(|_| "the hmac key is not base64url".to_owned())?;
+        let key = mac_key(hmac_key)?;
         let protected = json!({"alg": "HS256", "kid": kid, "url": url});
         let (input, mut out) = flattened(&protected, &self.jwk());
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), input.as_bytes());
         out["signature"] = URL_SAFE_NO_PAD.encode(tag.as_ref()).into();
         Ok(out)
     }
+}
+
+/// The bytes of a MAC key as CAs show it.
+pub(super) fn mac_key(text: &str) -> Result<Vec<u8>, String> {
+    let text = text.trim().trim_end_matches('=');
+    // The RFC says base64url; some CAs show the other alphabet.
+    let padded = format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4));
+    let key = URL_SAFE_NO_PAD.decode(text).or_else(|_| STANDARD.decode(padded));
+    key.map_err(|_| "the hmac key is not base64url".to_owned())
 }
 
 fn flattened(protected: &Value, payload: &Value) -> (String, Value) {

@@ -15,6 +15,15 @@ use crate::ports::{Authorities, Authority, Clock, Progress, Store};
 
 use client::Client;
 
+/// Whether a secret is the key of an external account binding.
+///
+/// # Errors
+///
+/// What is wrong with it, never what it is.
+pub fn check_hmac(text: &str) -> Result<(), String> {
+    jws::mac_key(text).map(drop)
+}
+
 /// Every CA of the config, connected when it is first needed.
 pub struct Acme<'a> {
     cas: BTreeMap<Directory, Desk<'a>>,
@@ -39,6 +48,8 @@ pub struct Office<'a> {
     pub email: Option<&'a str>,
     /// The way to the CAs.
     pub proxy: &'a Proxy,
+    /// The longest that one request may take: a certificate's share of the run.
+    pub patience: std::time::Duration,
 }
 
 impl<'a> Acme<'a> {

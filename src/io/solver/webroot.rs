@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::problem::Failure;
-use crate::io::disk::{make_dir, with_path};
+use crate::io::disk::{self, make_dir, with_path};
 use crate::ports::Presented;
 
 use super::check_token;
@@ -48,9 +48,12 @@ impl Webroots {
         let path = self.directory(root).map_err(failed)?.join(token);
         self.visible.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
         let answer = Answer { path, visible: Arc::clone(&self.visible) };
-        // One that a killed run has left: the same token has the same answer.
-        let _ = std::fs::remove_file(&answer.path);
-        write(&answer.path, key_authorization.as_bytes()).map_err(|e| failed(with_path(e, &answer.path)))?;
+        // One that a killed run has left: the same token has the same answer, and the CA may be reading it now.
+        let there = disk::read(&answer.path, 4096).ok().flatten();
+        if there.as_deref() != Some(key_authorization.as_bytes()) {
+            let _ = std::fs::remove_file(&answer.path);
+            write(&answer.path, key_authorization.as_bytes()).map_err(|e| failed(with_path(e, &answer.path)))?;
+        }
         Ok(Box::new(answer))
     }
 

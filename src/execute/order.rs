@@ -174,6 +174,10 @@ fn follow(job: &Job<'_>, authority: &dyn Authority, mut order: Order, request: &
 
 /// Presents and answers what is still to be proven.
 fn answer(job: &Job<'_>, authority: &dyn Authority, order: &Order) -> Result<Vec<Box<dyn Presented>>, Stop> {
+    if order.authorizations.len() > job.certificate.challenges.len() {
+        let message = format!("the CA wants {} proofs for {} names", order.authorizations.len(), job.certificate.challenges.len());
+        return Err(Stop::Dead(odd(order, &message)));
+    }
     let mut todo = Vec::new();
     for url in &order.authorizations {
         let authorization = authority.authorization(&order.url, url)?;
@@ -230,7 +234,9 @@ fn answer(job: &Job<'_>, authority: &dyn Authority, order: &Order) -> Result<Vec
 /// Waits as long as the CA asks, or a little longer each time, and looks at the order again.
 fn poll(job: &Job<'_>, authority: &dyn Authority, order: &Order, until: Time, wait: &mut Backoff, what: &str) -> Result<Order, Stop> {
     let now = job.ports.clock.now();
-    let next = now.after(order.poll_after.unwrap_or_else(|| wait.next()).max(Backoff::LEAST));
+    // A CA that names no time, zero seconds, or an instant that has passed is not asked in a loop.
+    let asked = order.poll_after.filter(|wait| *wait >= Backoff::NAMED);
+    let next = now.after(asked.unwrap_or_else(|| wait.next()));
     if next > until {
         let message = format!("waiting for the CA: it has not {what} yet");
         return Err(Stop::Pending(
@@ -400,8 +406,8 @@ impl Backoff {
         wait
     }
 
-    /// A CA that names zero seconds, or an instant that has passed, is not asked in a loop.
-    const LEAST: Duration = Duration::from_millis(250);
+    /// From here on the CA's own word counts.
+    const NAMED: Duration = Duration::from_secs(1);
 }
 
 /// How long the CA may take to validate the names before a later run looks again.

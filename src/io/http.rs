@@ -28,7 +28,7 @@ pub struct Reply {
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, at most [`BODY`] bytes.
+    /// The body, at most a mebibyte.
     pub body: Vec<u8>,
 }
 

@@ -78,8 +78,9 @@ fn issue(now: Time, certificate: &Certificate, holding: &Holding, facts: &Facts,
     if let Some(failure) = &run.failed {
         return wait(now, Reason::FailedNow(Box::new(failure.clone())));
     }
-    // What another run tried while this one waited for it is not tried again.
-    let last = facts.last_attempt().filter(|a| !worked && a.finished.is_some_and(|f| f > run.started));
+    // What another run tried while this one waited for it is not tried again. One that ended in the
+    // future ended before the clock went back: adopting it would stop all work until then.
+    let last = facts.last_attempt().filter(|a| !worked && a.finished.is_some_and(|f| f > run.started && f <= now));
     if let Some(last) = last
         && (last.failure.is_some() || run.forced)
     {
@@ -218,6 +219,13 @@ mod tests {
         assert!(matches!(waited.reason, Reason::Adopted(Some(_))), "{waited:?}");
         let fresh = SoFar::new(start().after(Duration::from_millis(6)), start().after(DAY));
         assert_eq!(next(start().after(Duration::from_millis(7)), &certificate, &Holding::Missing, &facts, &fresh).step.kind(), Kind::Order);
+    }
+
+    #[test]
+    fn a_clock_that_went_back_makes_no_run_adopt_its_future() {
+        let certificate = certificate(&["a.example"]);
+        let facts = record(Facts::default(), Event::Failed { failure: Failure::local("x", "y") }, start().after(DAY));
+        assert_eq!(next(start(), &certificate, &Holding::Missing, &facts, &so_far()).step.kind(), Kind::Order);
     }
 
     #[test]

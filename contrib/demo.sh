@@ -59,6 +59,8 @@ build_certctl() {
         need_cargo
         (cd "$root" && cargo build --release --locked)
     fi
+    # The rest runs in another directory.
+    case $release in /*) ;; *) release=$PWD/$release ;; esac
     PATH=$release:$PATH
 }
 

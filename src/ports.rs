@@ -174,7 +174,12 @@ pub trait Solver: Send + Sync {
 }
 
 /// An answer that is visible until this is dropped.
-pub trait Presented: Send {}
+pub trait Presented: Send {
+    /// Leaves the answer visible where it can outlive the run: the CA has not judged it yet.
+    ///
+    /// Whoever goes on with the order MUST sweep it.
+    fn leave(self: Box<Self>);
+}
 
 /// Bytes by key, as a file system, S3 or PostgreSQL can give them.
 ///
@@ -359,6 +364,9 @@ pub trait Progress: Send + Sync {
 
     /// What is going on, for `-v` and terminals.
     fn detail(&self, name: &Name, text: &str);
+
+    /// A word about the run as a whole, as welcome as a change.
+    fn note(&self, text: &str);
 
     /// A word about the run as a whole that people should see.
     fn warn(&self, text: &str, hint: Option<&str>);

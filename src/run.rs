@@ -15,6 +15,7 @@ use crate::domain::time::Time;
 use crate::execute::{Job, execute};
 use crate::plan::{self, SoFar, audit, due};
 use crate::ports::Ports;
+use crate::state::Ended;
 use crate::survey;
 
 /// What a run is asked to do.
@@ -52,6 +53,8 @@ pub struct Row {
     pub exit: Exit,
     /// Whether that lasts: not what merely failed in this run.
     pub lasting: Exit,
+    /// When that turns by itself.
+    pub turns: Option<Time>,
 }
 
 /// What would be done first about each certificate, without the lock and without doing it.
@@ -64,13 +67,15 @@ pub fn plan(certificates: &[&Certificate], orders: &Orders, ports: &Ports<'_>) -
         let decision = plan::next(now, certificate, &holding, &ports.journal.facts(&certificate.name), &begin(certificate, orders, now));
         row(certificate, holding, decision, now, ports, None, false)
     };
+    let each =
+        |certificate: &&Certificate| catch_unwind(AssertUnwindSafe(|| each(certificate))).unwrap_or_else(|_| panicked(certificate, ports));
     let size = certificates.len().div_ceil(orders.parallel).max(64);
     if certificates.len() <= size {
         return certificates.iter().map(each).collect();
     }
     std::thread::scope(|scope| {
         let parts: Vec<_> = certificates.chunks(size).map(|part| scope.spawn(move || part.iter().map(each).collect::<Vec<_>>())).collect();
-        // A panic here is a bug of ours about values that were only read: it ends the run as it would without threads.
+        // What one certificate's files can make panic is caught above.
         parts.into_iter().flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })
 }
@@ -91,7 +96,8 @@ pub fn drive_all(due: &[(&Certificate, &Row)], orders: &Orders, ports: &Ports<'_
     std::thread::scope(|scope| {
         for _ in 0..orders.parallel.clamp(1, due.len().max(1)) {
             scope.spawn(|| {
-                while let Some(certificate) = next() {
+                // Certificates for the same names one after another: a CA may give both the same order.
+                for certificate in std::iter::from_fn(next).flatten() {
                     let row = catch_unwind(AssertUnwindSafe(|| drive(certificate, orders, ports)))
                         .unwrap_or_else(|_| panicked(certificate, ports));
                     done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(certificate.name.clone(), row);
@@ -131,8 +137,18 @@ pub fn drive(certificate: &Certificate, orders: &Orders, ports: &Ports<'_>) -> R
         }
         ports.progress.detail(name, &format!("{kind}: {}", decision.reason));
         run.taken.insert(kind);
-        let told = facts.attempts.iter().rev().find_map(|a| a.failure.clone());
-        match execute(&Job { certificate, holding: &holding, ports: *ports, deadline: run.deadline, asked: run.asked }, &decision.step) {
+        // Of the last attempt that ended: after a success the same trouble is news again.
+        let told = facts.attempts.iter().rev().find(|a| a.result != Ended::Unknown).and_then(|a| a.failure.clone());
+        match execute(
+            &Job {
+                certificate,
+                holding: &holding,
+                ports: *ports,
+                deadline: if kind == Kind::Deploy { run.ends } else { run.deadline },
+                asked: run.asked,
+            },
+            &decision.step,
+        ) {
             Outcome::Done => issued |= matches!(kind, Kind::Order | Kind::Resume) && changed(certificate, &holding, ports),
             // A deployment that failed says so itself, and keeps nothing else from being done.
             Outcome::Failed(failure) if kind == Kind::Deploy => deployment = Some(failure),
@@ -149,6 +165,7 @@ fn begin(certificate: &Certificate, orders: &Orders, now: Time) -> SoFar {
     SoFar {
         forced: orders.forced.contains(&certificate.name),
         asked: orders.asked.contains(&certificate.name),
+        ends: orders.deadline,
         ..SoFar::new(orders.started, orders.deadline.min(now.after(orders.share)))
     }
 }
@@ -183,21 +200,21 @@ fn row(
                 .with_hint("mount the disk, give certctl access, or remove what stands in its place; nothing is ordered for this"),
         ),
         (None, Reason::Adopted(Some(failure))) => Some((**failure).clone()),
-        (None, Reason::TooOften { .. }) => {
+        // With something usable a limit of ours is kept as planned; with nothing it leaves a certificate missing.
+        (None, Reason::TooOften { .. }) if lasting == Exit::Failed => {
             Some(Failure::local("too-often", format!("no new certificate for now: {}", decision.reason)).with_hint(
-                "find out what makes it due again and again, or what damages it; the next one may be issued as `certctl plan` says",
+                "find out what makes it due again and again, or what damages it; `certctl plan` says when the next one may come",
             ))
         }
         (None, _) => None,
     };
     let exit = match &failure {
-        // A limit of ours, kept as planned, beside a certificate that serves.
-        Some(failure) if failure.code == "too-often" => Exit::Ok,
         Some(failure) if failure.class == Class::Operator => Exit::PersonNeeded,
         Some(_) => Exit::Failed,
         None => Exit::Ok,
     };
-    Row { name: certificate.name.clone(), holding, decision, issued, failure, exit: exit.max(lasting), lasting }
+    let turns = due::turns(now, &holding, &facts);
+    Row { name: certificate.name.clone(), holding, decision, issued, failure, exit: exit.max(lasting), lasting, turns }
 }
 
 fn panicked(certificate: &Certificate, ports: &Ports<'_>) -> Row {
@@ -214,13 +231,14 @@ fn panicked(certificate: &Certificate, ports: &Ports<'_>) -> Row {
         failure: Some(failure),
         exit: Exit::Failed,
         lasting: Exit::Failed,
+        turns: None,
     }
 }
 
 /// The certificates in the reverse of the order in which they are worked on, so that `pop` yields the next.
 ///
 /// What ran out of time last goes behind the others: one that hangs must not starve them.
-fn queue<'a>(due: &[(&'a Certificate, &Row)], ports: &Ports<'_>) -> Vec<&'a Certificate> {
+fn queue<'a>(due: &[(&'a Certificate, &Row)], ports: &Ports<'_>) -> Vec<Vec<&'a Certificate>> {
     let urgency = |certificate: &Certificate, row: &Row| {
         let danger = row.holding.held().map(|held| due::danger_point(&held.leaf));
         let last = ports.journal.facts(&certificate.name).last_attempt().and_then(|a| a.failure.clone());
@@ -228,6 +246,16 @@ fn queue<'a>(due: &[(&'a Certificate, &Row)], ports: &Ports<'_>) -> Vec<&'a Cert
         (slow, danger)
     };
     let mut keyed: Vec<_> = due.iter().map(|(certificate, row)| (urgency(certificate, row), *certificate)).collect();
-    keyed.sort_by_key(|(urgency, _)| std::cmp::Reverse(*urgency));
-    keyed.into_iter().map(|(_, certificate)| certificate).collect()
+    keyed.sort_by_key(|(urgency, _)| *urgency);
+    let mut groups: Vec<Vec<&Certificate>> = Vec::new();
+    let mut places = BTreeMap::new();
+    for (_, certificate) in keyed {
+        let place = *places.entry(&certificate.request.identifiers).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(certificate),
+            None => groups.push(vec![certificate]),
+        }
+    }
+    groups.reverse();
+    groups
 }

@@ -126,7 +126,7 @@ fn fill(env: &Env, count: usize) {
             issuer: leaf.issuer,
             fingerprint: leaf.fingerprint,
         };
-        let facts = record(Facts::default(), Event::Intent { at: directory.clone() }, Time::from_unix(1_790_000_000));
+        let facts = record(Facts::default(), Event::Intent { at: directory.clone(), resumes: false }, Time::from_unix(1_790_000_000));
         let facts = record(facts, Event::Installed { installed }, Time::from_unix(1_790_000_009));
         fs::write(env.path("state/state").join(format!("{name}.toml")), render(&facts)).expect("written");
     }

@@ -486,4 +486,10 @@ fn a_repeated_failure_is_told_once_and_a_new_reason_again() {
     drop(holder);
     pebble.dns().clear_servfail("a.example");
     env.run(&["renew"]).success().stderr_has("issued");
+    // After a success the same trouble is news.
+    fs::remove_file(env.path("state/live/a.example/privkey.pem")).expect("removed");
+    let holder = TcpListener::bind(("127.0.0.1", pebble.http_port())).expect("bound");
+    env.run(&["renew"]).code(1).stderr_has("it is in use");
+    env.run(&["renew"]).code(1).silent();
+    drop(holder);
 }

@@ -343,6 +343,25 @@ fn every_profile_renews_when_it_should() {
     }
 }
 
+/// The port belongs to the CA that validates, not to whichever certificate comes first.
+#[test]
+fn each_ca_is_answered_at_its_own_port() {
+    let (pebble, env) = (Pebble::start(), Env::new());
+    let ca = pebble.ca_table("test", &format!("http_port = {}", pebble.http_port()));
+    let other = "[[certificate]]\nca = \"https://ca.invalid/dir\"\nwebroot = \"www\"\ndomains = [\"b.example\"]\n";
+    fs::create_dir(env.path("www")).expect("made");
+    env.config(&format!("{other}{}{ca}", certificate(&["a.example"], "")));
+    env.run(&["renew"]).code(1).stderr_has("a.example: issued").stderr_has("b.example: failed");
+}
+
+#[test]
+fn a_dry_run_shows_what_the_run_would_do_and_no_more() {
+    let (pebble, env) = (Pebble::start(), Env::new());
+    env.config(&pebble.config("", &(certificate(&["a.example"], "") + &certificate(&["b.example"], ""))));
+    env.run(&["renew", "--force", "a.example", "--dry-run"]).success().stdout_has("a.example").lacks("b.example");
+    assert_eq!(pebble.requests(), 0);
+}
+
 #[test]
 fn a_resumed_order_is_the_same_order() {
     let (pebble, env) = (Pebble::builder().va_nosleep(false).start(), Env::new());

@@ -62,7 +62,7 @@ fn places(certificate: &Certificate) -> Vec<Issue> {
                 format!("{} is not a directory", root.display()),
                 "create it, or name the directory that your web server shows",
             ),
-            Challenge::Webroot(_) | Challenge::Standalone => {}
+            Challenge::Webroot(_) | Challenge::Standalone { .. } => {}
         }
     }
     if let Some(program) = certificate.deploy.as_ref().and_then(|argv| argv.first())

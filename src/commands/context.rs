@@ -1,6 +1,6 @@
 //! What most verbs begin with: the config, the places, the ports.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,6 +58,16 @@ impl Context {
         Ok(Self { store: FsStore::new(state_dir.clone()), config, config_path, conf_dir, sources, state_dir })
     }
 
+    /// What a person asked for: the certificates, which of them by name, which of them by force.
+    ///
+    /// `--force NAME` alone means that one, not everything.
+    pub(super) fn selection(&self, names: &[String], force: &[String]) -> Result<Selection<'_>> {
+        let (forced, mut asked) = (self.names(force)?, self.names(names)?);
+        asked.extend(forced.iter().cloned());
+        let only: Vec<String> = names.iter().chain(force).cloned().collect();
+        Ok(Selection { certificates: self.select(&only)?, asked, forced })
+    }
+
     /// The certificates of these names; all of them where none is named.
     pub(super) fn select(&self, names: &[String]) -> Result<Vec<&Certificate>> {
         if names.is_empty() {
@@ -107,9 +117,7 @@ impl Context {
         let vault = StoreVault::new(&self.store);
         let journal = StoreJournal::open(&self.store, clock, &names);
         let running = Arc::new(Running::default());
-        // Where the CA's validators connect is where we listen, unless the config says otherwise.
-        let port = certificates.iter().find_map(|c| self.config.cas.get(&c.cas[0])).map_or(80, |ca| ca.http_port);
-        let solver = Arc::new(Solvers::new(&self.config.listen_http, port));
+        let solver = Arc::new(Solvers::new(&self.config.listen_http));
         let office = Office {
             store: &self.store,
             clock,
@@ -148,14 +156,22 @@ impl Context {
     /// The report of rows: for each, what its certificate is.
     pub(super) fn entries(&self, certificates: &[&Certificate], rows: &[Row], world: &World<'_>) -> Vec<Entry> {
         let now = world.ports.clock.now();
+        let by_name: BTreeMap<&Name, &Certificate> = certificates.iter().map(|c| (&c.name, *c)).collect();
         let entry = |row: &Row| {
-            let certificate = certificates.iter().find(|c| c.name == row.name)?;
+            let certificate = by_name.get(&row.name)?;
             let facts = world.ports.journal.facts(&row.name);
             let path = world.ports.vault.live_path(&row.name).display().to_string();
             Some(Entry::new(certificate, &row.holding, &row.decision, &facts, path, now))
         };
         rows.iter().filter_map(entry).collect()
     }
+}
+
+/// What a person asked for.
+pub(super) struct Selection<'a> {
+    pub(super) certificates: Vec<&'a Certificate>,
+    pub(super) asked: BTreeSet<Name>,
+    pub(super) forced: BTreeSet<Name>,
 }
 
 /// The ports, and what only a verb needs of them.

@@ -8,7 +8,7 @@ use crate::io::console::{self, Console};
 use crate::ports::Clock as _;
 use crate::{report, run};
 
-use super::context::Context;
+use super::context::{Context, Selection};
 
 pub(super) fn run(global: &Global, args: &Plan) -> Result<Exit> {
     let Plan { names, json } = args;
@@ -18,11 +18,10 @@ pub(super) fn run(global: &Global, args: &Plan) -> Result<Exit> {
 /// Shows the plan, also for `renew --dry-run`.
 pub(super) fn show(global: &Global, names: &[String], forced: &[String], json: bool, command: &str) -> Result<Exit> {
     let context = Context::open(global)?;
-    let selected = context.select(names)?;
+    let Selection { certificates: selected, asked, forced } = context.selection(names, forced)?;
     let clock = SystemClock::new();
     let mut orders = context.orders(clock.now());
-    orders.forced = context.names(forced)?;
-    orders.asked = context.names(names)?;
+    (orders.asked, orders.forced) = (asked, forced);
     let console = Console::new(global.verbose, global.quiet);
     let (entries, ok) = context.with_ports(&clock, &console, &selected, |world| {
         let rows = run::plan(&selected, &orders, &world.ports);

@@ -1,6 +1,6 @@
 //! `certctl renew`: makes reality match the config. The main job.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::quiet::{self, Premises, Verdict};
 use crate::report;
 use crate::run::{self, Row};
 
-use super::context::{Context, World, absolute, config_path};
+use super::context::{Context, Selection, World, absolute, config_path};
 
 pub(super) fn run(global: &Global, args: &Renew, console: Console) -> Result<Exit> {
     let Renew { names, force, dry_run, json } = args;
@@ -34,13 +34,8 @@ pub(super) fn run(global: &Global, args: &Renew, console: Console) -> Result<Exi
         return Ok(exit);
     }
     let context = Context::open(global)?;
-    let forced = context.names(force)?;
-    let mut asked = context.names(names)?;
-    // `--force NAME` alone means that one, not everything.
-    let only: Vec<String> = if names.is_empty() { force.clone() } else { names.iter().chain(force).cloned().collect() };
-    asked.extend(forced.iter().cloned());
-    let selected = context.select(&only)?;
-    work(&context, &selected, asked, forced, plain, json.then_some("renew"), console)
+    let Selection { certificates, asked, forced } = context.selection(names, force)?;
+    work(&context, &certificates, asked, forced, plain, json.then_some("renew"), console)
 }
 
 /// Asks an earlier run's conclusion whether anything has changed; before the config is parsed.
@@ -100,6 +95,8 @@ pub(super) fn work(
         return Ok(exit);
     }
     let _lock = lock(context, &clock)?;
+    // Counted from here: waiting for another run is not working.
+    orders.deadline = clock.now().after(context.config.deadline);
     files::remove_quiet(&context.state_dir);
     let _ = files::count_run(&context.state_dir);
     let exit = context.with_ports(&clock, &console, selected, |world| {
@@ -118,8 +115,9 @@ pub(super) fn work(
         let done = run::drive_all(&due, &orders, &world.ports);
         console.done();
         tell(&rows.iter().filter(|r| !run::is_due(r)).cloned().collect::<Vec<_>>(), &orders.asked, &console, started);
-        for row in done {
-            if let Some(place) = rows.iter_mut().find(|r| r.name == row.name) {
+        let mut done: BTreeMap<Name, Row> = done.into_iter().map(|row| (row.name.clone(), row)).collect();
+        for place in &mut rows {
+            if let Some(row) = done.remove(&place.name) {
                 *place = row;
             }
         }
@@ -175,7 +173,9 @@ fn tell(rows: &[Row], asked: &BTreeSet<Name>, console: &Console, now: Time) {
             (Some(failure), _) => {
                 console.failed(&row.name, failure, matches!(row.decision.reason, Reason::Adopted(_)) && !asked.contains(&row.name));
             }
-            (None, Some(text)) if asked.contains(&row.name) => console.changed(&row.name, &text),
+            (None, Some(text)) if asked.contains(&row.name) || matches!(row.decision.reason, Reason::TooOften { .. }) => {
+                console.changed(&row.name, &text);
+            }
             (None, Some(text)) => console.detail(&row.name, &text),
             (None, None) => console.detail(&row.name, &format!("nothing to do: {}", row.decision.reason)),
         }
@@ -184,7 +184,8 @@ fn tell(rows: &[Row], asked: &BTreeSet<Name>, console: &Console, now: Time) {
 
 /// Keeps "nothing until T" for the next runs, where nothing stands against it and the lock is free.
 fn conclude(context: &Context, rows: &[Row], now: Time) {
-    let until = rows.iter().filter_map(|row| row.decision.step.until()).min();
+    // Also where only the exit code turns: past a danger point, a run with nothing to do is no success.
+    let until = rows.iter().flat_map(|row| [row.decision.step.until(), row.turns]).flatten().min();
     // A limit that is kept is told once: the conclusion then speaks for it by its code.
     let settled = rows.iter().all(|row| row.failure.is_none() || matches!(row.decision.reason, Reason::TooOften { .. }));
     let Some(until) = until.filter(|until| settled && *until > now) else { return };

@@ -51,14 +51,6 @@ pub struct Config {
     pub files: Vec<PathBuf>,
 }
 
-impl Config {
-    /// The certificate of this name.
-    #[must_use]
-    pub fn certificate(&self, name: &Name) -> Option<&Certificate> {
-        self.certificates.iter().find(|c| c.name == *name)
-    }
-}
-
 /// How HTTP reaches the CAs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proxy {
@@ -114,8 +106,11 @@ impl Certificate {
 /// How control of a name is proven: one type per name, chosen before any order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Challenge {
-    /// http-01 by a listener of our own.
-    Standalone,
+    /// http-01 by a listener of our own, where `[listen]` says, else on this port of every address.
+    Standalone {
+        /// Where the CA's validators connect.
+        port: u16,
+    },
     /// http-01 by a file below this directory, which a web server shows.
     Webroot(PathBuf),
 }
@@ -125,7 +120,7 @@ impl Challenge {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Standalone | Self::Webroot(_) => "http-01",
+            Self::Standalone { .. } | Self::Webroot(_) => "http-01",
         }
     }
 }

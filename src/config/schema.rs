@@ -339,7 +339,7 @@ impl Reader<'_> {
                 let hint = Some("leave the key out, or choose another challenge".to_owned());
                 self.issues.push(at.issue("only `true` means something", hint));
             }
-            at.value.then(|| at.map(|_| Challenge::Standalone))
+            at.value.then(|| at.map(|_| Challenge::Standalone { port: 80 }))
         });
         if let (Some(_), Some(second)) = (&webroot, &standalone) {
             self.issues.push(second.issue("both `webroot` and `standalone` are set", Some("choose one".to_owned())));
@@ -424,7 +424,13 @@ impl Reader<'_> {
                 None
             }
         };
-        let (name, ca, challenges) = (name?, ca?, challenges.filter(|_| whole)?);
+        let (name, ca, mut challenges) = (name?, ca?, challenges.filter(|_| whole)?);
+        let http_port = self.cas.values().find(|c| c.directory == ca).map_or(80, |ca| ca.http_port);
+        for challenge in challenges.values_mut() {
+            if let Challenge::Standalone { port } = challenge {
+                *port = http_port;
+            }
+        }
         let private = Access::PRIVATE;
         let (owner, group) = (settings.owner.map(|at| at.value), settings.group.map(|at| at.value));
         // A group that may not read would be no group at all.

@@ -19,15 +19,16 @@ pub struct Limit {
 impl Limit {
     /// Spends one token of the bucket whose theoretical arrival time is `arrival`.
     ///
-    /// An arrival further ahead than a bucket can owe is a clock that went back; it is cut, so a
-    /// stored instant never closes a bucket for longer than the bucket takes to fill.
+    /// An arrival further ahead than a bucket can owe is a clock that went back: how much was spent is not
+    /// known then, and one token is granted. What is stored after that is the bucket's own again.
     ///
     /// # Errors
     ///
     /// The instant at which the next token is there.
     pub fn spend(self, arrival: Option<Time>, now: Time) -> Result<Time, Time> {
         let full = now.after(self.emission * self.burst);
-        let arrival = arrival.unwrap_or(now).clamp(now, full);
+        let arrival = arrival.unwrap_or(now).max(now);
+        let arrival = if arrival > full { full.before(self.emission) } else { arrival };
         let next = arrival.after(self.emission);
         if next > full { Err(next.before(self.emission * self.burst)) } else { Ok(next) }
     }
@@ -54,8 +55,10 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_went_back_costs_at_most_one_filling() {
+    fn a_clock_that_went_back_grants_one_token_and_then_one_an_emission() {
         let (now, later) = (Time::from_unix(1_000_000), Time::from_unix(900_000_000));
-        assert_eq!(LIMIT.spend(Some(later), now), Err(now.after(DAY)));
+        let arrival = LIMIT.spend(Some(later), now).expect("one");
+        assert_eq!(LIMIT.spend(Some(arrival), now), Err(now.after(DAY)));
+        assert!(LIMIT.spend(Some(arrival), now.after(DAY)).is_ok());
     }
 }

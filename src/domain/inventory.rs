@@ -1,10 +1,8 @@
 //! What is on disk, as values.
 
-use std::collections::BTreeMap;
-
 use super::access::Access;
 use super::cert::{Chain, Leaf};
-use super::name::{Directory, Name};
+use super::name::Directory;
 use super::request::Request;
 
 /// One immutable directory with key, chain and `meta.toml`; later ones have larger numbers.
@@ -17,9 +15,6 @@ impl std::fmt::Display for Generation {
         self.0.fmt(f)
     }
 }
-
-/// What the vault holds for each name of the config.
-pub type Inventory = BTreeMap<Name, Holding>;
 
 /// What the vault holds for one name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ pub enum Outcome {
 
 /// The exit codes of every verb: documented, stable.
 ///
-/// Ordered so that the worse one wins (DESIGN §6: 5 over 1 over 3 over 0).
+/// Ordered so that the worse one wins: 5 over 1 over 3 over 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Exit {
     /// 0: all is as it should be: nothing due, or waiting as planned.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::name::Identifier;
 use super::text::escape;
 
-/// Whose fault a failure is, and so what may follow it (DESIGN §4.2).
+/// Whose fault a failure is, and so what may follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {

@@ -25,7 +25,7 @@ pub(super) fn deploy(job: &Job<'_>, targets: &[TargetId]) -> Outcome {
             ports.progress.detail(&certificate.name, "running the deploy command");
             ports.journal.note(&certificate.name, begun).and_then(|()| ports.deployer.deploy(certificate, &target, held, *deadline))
         };
-        if result.is_err() && ports.clock.stopped() {
+        if result.is_err() && ports.clock.stopped() && ports.clock.now() < *deadline {
             // Not the command's fault; the next run tries it at once.
             let event = Event::DeployStopped { target };
             let _ = ports.journal.note(&certificate.name, event);

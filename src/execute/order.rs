@@ -29,7 +29,7 @@ pub(super) fn place(job: &Job<'_>, at: &Directory) -> Outcome {
             job.ports.solver.ready(challenge)?;
         }
         job.ports.vault.room()?;
-        note(job, Event::Intent { at: at.clone() })?;
+        note(job, Event::Intent { at: at.clone(), resumes: false })?;
         stage_key(job)?;
         let authority = job.ports.authorities.at(at)?;
         job.ports.progress.detail(&job.certificate.name, &format!("placing an order at {}", at.host()));
@@ -54,7 +54,7 @@ pub(super) fn resume(job: &Job<'_>, url: &str, at: &Directory) -> Outcome {
             }
         }
         job.ports.vault.room()?;
-        note(job, Event::Intent { at: at.clone() })?;
+        note(job, Event::Intent { at: at.clone(), resumes: true })?;
         let authority = job.ports.authorities.at(at)?;
         job.ports.progress.detail(&job.certificate.name, &format!("going on with the order of {}", open.placed));
         let Some(order) = authority.order(url)? else { return Err(Stop::Gone("the CA no longer knows it")) };
@@ -119,9 +119,9 @@ fn end(job: &Job<'_>, result: Result<(), Stop>) -> Outcome {
             };
         }
         Err(Stop::Dead(failure)) => {
-            // The failure is what a person must hear of; closing the order is for the next run, which finds it dead again.
-            let _ = job.ports.journal.note(&job.certificate.name, Event::OrderClosed);
-            (Event::Failed { failure: failure.clone() }, Outcome::Failed(failure))
+            // The failure first: closing the order is for the next run, which would find it dead again.
+            let _ = job.ports.journal.note(&job.certificate.name, Event::Failed { failure: failure.clone() });
+            (Event::OrderClosed, Outcome::Failed(failure))
         }
         Err(Stop::Failed(failure)) => (Event::Failed { failure: failure.clone() }, Outcome::Failed(failure)),
         Err(Stop::Pending(failure)) => (Event::Suspended { failure: failure.clone() }, Outcome::Pending(failure)),
@@ -148,7 +148,14 @@ fn follow(job: &Job<'_>, authority: &dyn Authority, mut order: Order, request: &
                         *validating.insert(job.deadline.min(job.ports.clock.now().after(VALIDATION)))
                     }
                 };
-                poll(job, authority, &order, until, &mut wait, "validated the names")?
+                match poll(job, authority, &order, until, &mut wait, "validated the names") {
+                    Err(pending @ Stop::Pending(_)) => {
+                        // The order is kept, and the CA may look for its answers before the next run comes.
+                        answers.into_iter().for_each(Presented::leave);
+                        return Err(pending);
+                    }
+                    other => other?,
+                }
             }
             OrderStatus::Ready => {
                 answers.clear();
@@ -413,5 +420,5 @@ impl Backoff {
 /// How long the CA may take to validate the names before a later run looks again.
 const VALIDATION: Duration = Duration::from_secs(120);
 
-/// An order that is not ready after this long is given up (DESIGN §4.4).
+/// An order that is not ready after this long is given up.
 const GIVE_UP: Duration = Duration::from_secs(86_400);

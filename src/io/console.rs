@@ -89,6 +89,10 @@ impl Progress for Console {
         }
     }
 
+    fn note(&self, text: &str) {
+        self.say(&format!("certctl: {text}"));
+    }
+
     fn warn(&self, text: &str, hint: Option<&str>) {
         self.word(&format!("certctl: {text}"));
         if let Some(hint) = hint {

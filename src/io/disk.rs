@@ -114,7 +114,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
 pub fn fits(path: &Path, access: Access, mode: u32) -> io::Result<bool> {
     let metadata = std::fs::metadata(path).map_err(|e| with_path(e, path))?;
     let owner = wanted_owner(access).is_none_or(|owner| owner == metadata.uid());
-    let group = access.group.is_none_or(|group| group == metadata.gid());
+    let group = wanted_group(access).is_none_or(|group| group == metadata.gid());
     Ok(owner && group && metadata.mode() & 0o7777 == mode)
 }
 
@@ -134,6 +134,12 @@ fn wanted_owner(access: Access) -> Option<u32> {
     access.owner.or_else(|| nix::unistd::geteuid().is_root().then_some(0))
 }
 
+/// The same for the group, where the mode lets it read.
+fn wanted_group(access: Access) -> Option<u32> {
+    let reads = access.mode & 0o040 != 0 && access.mode & 0o004 == 0;
+    access.group.or_else(|| (reads && nix::unistd::geteuid().is_root()).then_some(0))
+}
+
 fn grant_file(file: &File, access: Access, mode: u32) -> io::Result<()> {
     let now = file.metadata()?;
     // Narrow first: between a change of owner and a change of mode nobody may read who may not in the end.
@@ -141,7 +147,7 @@ fn grant_file(file: &File, access: Access, mode: u32) -> io::Result<()> {
         file.set_permissions(Permissions::from_mode(now.mode() & mode))?;
     }
     let owner = wanted_owner(access).filter(|owner| *owner != now.uid());
-    let group = access.group.filter(|group| *group != now.gid());
+    let group = wanted_group(access).filter(|group| *group != now.gid());
     if owner.is_some() || group.is_some() {
         std::os::unix::fs::fchown(file, owner, group).map_err(|error| {
             let whom = [owner.map(|o| format!("user {o}")), group.map(|g| format!("group {g}"))];

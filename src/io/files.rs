@@ -63,7 +63,9 @@ pub fn load(main: &Path) -> Result<Loaded, Error> {
             Ok(source) => sources.push(source),
             // Told with everything else that is wrong: a file that cannot be read hides no other error.
             Err(error) => {
-                let message = error.to_string().replacen(&format!("{}: ", path.display()), "", 1);
+                let text = error.to_string();
+                let text = text.strip_prefix(&path.display().to_string()).unwrap_or(&text);
+                let message = text.trim_start_matches([':', ' ']).to_owned();
                 issues.push(Issue { origin: Origin { file: path, line: 0 }, key: None, message, hint: None });
             }
         }

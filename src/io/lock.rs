@@ -38,7 +38,16 @@ impl Lock {
     /// Where the file cannot be opened.
     pub fn try_now(state_dir: &Path, now: Time) -> io::Result<Asked> {
         let path = path(state_dir);
-        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let open = || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
+                .open(&path)
+        };
         loop {
             let mut file = open().map_err(|e| disk::with_path(e, &path))?;
             match file.try_lock() {

@@ -1,4 +1,4 @@
-//! When a certificate is due (DESIGN §4.1, without ARI).
+//! When a certificate is due.
 //!
 //! Everything comes from the leaf's own dates: no constant here knows 90 days.
 
@@ -59,6 +59,15 @@ pub fn in_danger(now: Time, holding: &Holding, facts: &Facts) -> bool {
     }
 }
 
+/// The next instant at which [`in_danger`] turns, or the certificate expires.
+#[must_use]
+pub fn turns(now: Time, holding: &Holding, facts: &Facts) -> Option<Time> {
+    let leaf = holding.held().map(|held| &held.leaf);
+    let instants =
+        [leaf.map(danger_point), leaf.map(|leaf| leaf.not_after), facts.needed_since.map(|since| since.after(Duration::from_secs(86_400)))];
+    instants.into_iter().flatten().filter(|instant| *instant > now).min()
+}
+
 /// What the config wants and the certificate is not.
 ///
 /// Requests are compared with requests. What is not known to differ does not differ: a certificate
@@ -113,7 +122,7 @@ pub(crate) mod tests {
             name: Name::from_identifier(&domains[0]).expect("valid"),
             request: Request { identifiers: domains.iter().cloned().collect(), key_type: KeyType::P256, profile: None },
             cas: vec![Directory::parse("https://ca.example/dir").expect("valid")],
-            challenges: domains.iter().map(|d| (d.clone(), Challenge::Standalone)).collect(),
+            challenges: domains.iter().map(|d| (d.clone(), Challenge::Standalone { port: 80 })).collect(),
             domains,
             key: KeyPolicy::Rotate,
             access: Access::PRIVATE,

@@ -21,6 +21,8 @@ pub struct SoFar {
     pub started: Time,
     /// When this certificate must be left to the next run.
     pub deadline: Time,
+    /// When the run ends: a deployment may use what is left of it.
+    pub ends: Time,
     /// `--force`: it is due whatever its dates say.
     pub forced: bool,
     /// A person named it: what waits only to be gentle does not wait.
@@ -35,7 +37,7 @@ impl SoFar {
     /// A run that has done nothing yet.
     #[must_use]
     pub const fn new(started: Time, deadline: Time) -> Self {
-        Self { started, deadline, forced: false, asked: false, taken: BTreeSet::new(), failed: None }
+        Self { started, deadline, ends: deadline, forced: false, asked: false, taken: BTreeSet::new(), failed: None }
     }
 
     fn took(&self, kind: Kind) -> bool {
@@ -129,7 +131,8 @@ fn deploy(now: Time, certificate: &Certificate, held: &Held, facts: &Facts, run:
         })
         .collect();
     let ready: Vec<TargetId> = lacking.iter().filter(|(_, row)| run.asked || again(now, *row) <= now).map(|(t, _)| t.clone()).collect();
-    if !ready.is_empty() && !run.took(Kind::Deploy) {
+    // A command that would be killed at once is left to the next run.
+    if !ready.is_empty() && !run.took(Kind::Deploy) && now < run.ends {
         let step = Step::Deploy { generation: held.generation, targets: ready };
         return Some(Decision { step, reason: Reason::NotDeployed });
     }
@@ -143,8 +146,11 @@ fn deploy(now: Time, certificate: &Certificate, held: &Held, facts: &Facts, run:
 fn again(now: Time, row: Option<&Deployment>) -> Time {
     let Some((row, tried)) = row.and_then(|row| row.tried.map(|tried| (row, tried))) else { return now };
     let doublings = row.failures.saturating_sub(1).min(6);
-    // An instant of ours that lies in the future is a clock that went back: it becomes now.
-    tried.min(now).after((FIRST_RETRY * 2u32.pow(doublings)).min(LAST_RETRY))
+    if tried > now {
+        // A clock that went back: nothing is known of the wait, and the next try writes its own instant.
+        return now;
+    }
+    tried.after((FIRST_RETRY * 2u32.pow(doublings)).min(LAST_RETRY))
 }
 
 const FIRST_RETRY: Duration = Duration::from_secs(60);
@@ -212,7 +218,7 @@ mod tests {
     #[test]
     fn a_waiter_adopts_what_the_first_run_did() {
         let certificate = certificate(&["a.example"]);
-        let facts = record(Facts::default(), Event::Intent { at: directory() }, start());
+        let facts = record(Facts::default(), Event::Intent { at: directory(), resumes: false }, start());
         let failed = Event::Failed { failure: Failure::local("x", "y") };
         let facts = record(facts, failed, start().after(Duration::from_millis(5)));
         let waited = next(start().after(DAY), &certificate, &Holding::Missing, &facts, &so_far());
@@ -276,7 +282,7 @@ mod tests {
         }
         assert_eq!(waits, [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]);
         let back = start().before(DAY);
-        assert!(matches!(next(back, &certificate, &held, &facts, &so_far()).step, Step::Wait { until } if until <= back.after(LAST_RETRY)));
+        assert_eq!(next(back, &certificate, &held, &facts, &so_far()).step.kind(), Kind::Deploy, "a clock that went back stops nothing");
         facts = record(facts, Event::Deployed { target, generation: Generation(1), fingerprint }, now);
         assert_eq!(next(now, &certificate, &held, &facts, &so_far()).step.kind(), Kind::Nothing);
     }

@@ -17,6 +17,8 @@ pub enum Event {
     Intent {
         /// The CA.
         at: Directory,
+        /// Whether it goes on with an order: what that was wanted for may not be wanted any more.
+        resumes: bool,
     },
     /// An order was placed.
     OrderPlaced {
@@ -93,8 +95,10 @@ pub enum Event {
 #[must_use]
 pub fn record(mut facts: Facts, event: Event, now: Time) -> Facts {
     match event {
-        Event::Intent { at } => {
-            facts.needed_since.get_or_insert(now);
+        Event::Intent { at, resumes } => {
+            if !resumes {
+                facts.needed_since.get_or_insert(now);
+            }
             facts.attempts.push(Attempt { started: now, finished: None, at: Some(at), result: Ended::Unknown, failure: None });
         }
         Event::OrderPlaced { at, account, url, request } => {
@@ -102,13 +106,15 @@ pub fn record(mut facts: Facts, event: Event, now: Time) -> Facts {
         }
         Event::Answering { answers } => {
             if let Some(order) = &mut facts.order {
-                order.answers = answers;
+                // Those of an earlier run may still be visible, also for names that are proven by now.
+                order.answers.retain(|old| !answers.contains(old));
+                order.answers.extend(answers);
             }
         }
         Event::Finalizing => {
             // Charged before the act: a crash between here and the certificate errs on the safe side.
-            let arrival = facts.issuances.unwrap_or(now).max(now);
-            facts.issuances = Some(arrival.after(ISSUANCES.emission).min(now.after(ISSUANCES.emission * ISSUANCES.burst)));
+            let full = now.after(ISSUANCES.emission * ISSUANCES.burst);
+            facts.issuances = Some(ISSUANCES.spend(facts.issuances, now).unwrap_or(full));
         }
         Event::Installed { installed } => {
             facts.installed = Some(installed);
@@ -116,7 +122,11 @@ pub fn record(mut facts: Facts, event: Event, now: Time) -> Facts {
             facts.needed_since = None;
             end(&mut facts, Ended::Issued, None, now);
         }
-        Event::OrderClosed => facts.order = None,
+        Event::OrderClosed => {
+            facts.order = None;
+            // An attempt that only found the order to be of no use was none.
+            facts.attempts.pop_if(|a| a.finished.is_none() && a.result == Ended::Unknown && a.started >= now.before(ONE_RUN));
+        }
         Event::Failed { failure } => {
             facts.needed_since.get_or_insert(now);
             end(&mut facts, Ended::Failed, Some(failure), now);
@@ -159,6 +169,9 @@ fn end(facts: &mut Facts, result: Ended, failure: Option<Failure>, now: Time) {
     }
 }
 
+/// An attempt that is open for longer is a killed run's, and stays on record.
+const ONE_RUN: std::time::Duration = std::time::Duration::from_secs(3600);
+
 fn replace(facts: &mut Facts, row: Deployment) {
     facts.deployments.retain(|d| d.target != row.target);
     facts.deployments.push(row);
@@ -184,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_killed_attempt_stays_on_record() {
-        let facts = record(Facts::default(), Event::Intent { at: directory() }, at(1));
-        let facts = record(facts, Event::Intent { at: directory() }, at(5));
+        let facts = record(Facts::default(), Event::Intent { at: directory(), resumes: false }, at(1));
+        let facts = record(facts, Event::Intent { at: directory(), resumes: false }, at(5));
         let facts = record(facts, failed(), at(6));
         assert_eq!(facts.attempts.len(), 2);
         assert_eq!(facts.attempts[0].result, Ended::Unknown);
@@ -207,7 +220,7 @@ mod tests {
 
     #[test]
     fn success_clears_the_need_and_the_order() {
-        let mut facts = record(Facts::default(), Event::Intent { at: directory() }, at(1));
+        let mut facts = record(Facts::default(), Event::Intent { at: directory(), resumes: false }, at(1));
         let request = Request { identifiers: ["a.example".parse().expect("valid")].into(), key_type: Default::default(), profile: None };
         facts = record(facts, Event::OrderPlaced { at: directory(), account: "a".into(), url: "o".into(), request }, at(2));
         assert!(facts.order.is_some());

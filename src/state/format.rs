@@ -75,7 +75,7 @@ mod tests {
 
     fn sample() -> Facts {
         let at = Directory::parse("https://ca.example/dir").expect("valid");
-        let facts = record(Facts::default(), Event::Intent { at }, Time::from_millis(1_700_000_000_123));
+        let facts = record(Facts::default(), Event::Intent { at, resumes: false }, Time::from_millis(1_700_000_000_123));
         let failure = Failure::new(Class::Host, "connection", "x").with_detail("\"quoted\"\n\u{1b}é");
         record(facts, Event::Failed { failure }, Time::from_unix(1_700_000_009))
     }

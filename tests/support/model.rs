@@ -123,7 +123,9 @@ struct Answer {
     _visible: Arc<()>,
 }
 
-impl Presented for Answer {}
+impl Presented for Answer {
+    fn leave(self: Box<Self>) {}
+}
 
 impl Deployer for World {
     fn deploy(&self, _certificate: &Certificate, _target: &TargetId, _held: &Held, _deadline: Time) -> Result<(), Failure> {
@@ -139,6 +141,7 @@ impl Progress for World {
     fn changed(&self, _name: &Name, _text: &str) {}
     fn failed(&self, _name: &Name, _failure: &Failure, _repeated: bool) {}
     fn detail(&self, _name: &Name, _text: &str) {}
+    fn note(&self, _text: &str) {}
     fn warn(&self, _text: &str, _hint: Option<&str>) {}
 }
 

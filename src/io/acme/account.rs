@@ -152,7 +152,7 @@ fn register(ca: &Ca, wire: &Wire, office: &Office<'_>, key: &AccountKey) -> Resu
             ca.label,
             crate::domain::text::escape(terms)
         );
-        office.progress.warn(&text, None);
+        office.progress.note(&text);
     }
     Ok(url)
 }

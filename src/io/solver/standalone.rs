@@ -18,7 +18,7 @@ use crate::ports::Presented;
 use super::check_token;
 
 /// One listener for all names of a run: bound when the first answer is presented, gone with the last.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Standalone {
     shared: Arc<Shared>,
 }
@@ -120,7 +120,12 @@ struct Answer {
     shared: Arc<Shared>,
 }
 
-impl Presented for Answer {}
+impl Presented for Answer {
+    fn leave(self: Box<Self>) {
+        // A listener ends with its process.
+        drop(self);
+    }
+}
 
 impl Drop for Answer {
     fn drop(&mut self) {
@@ -188,7 +193,9 @@ fn serve(listeners: Vec<TcpListener>, answers: Arc<Mutex<BTreeMap<String, String
             let mut ready: Vec<PollFd<'_>> = listeners.iter().map(|l| PollFd::new(l.as_fd(), PollFlags::POLLIN)).collect();
             let _ = poll(&mut ready, PollTimeout::from(TICK));
             for listener in &listeners {
-                while let Ok((stream, _)) = listener.accept() {
+                while !stopped.load(Ordering::SeqCst)
+                    && let Ok((stream, _)) = listener.accept()
+                {
                     // A flood of connections costs threads only up to here; the CA tries again.
                     if busy.load(Ordering::SeqCst) >= MAX_BUSY {
                         continue;

@@ -96,7 +96,13 @@ struct Answer {
     visible: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
-impl Presented for Answer {}
+impl Presented for Answer {
+    fn leave(self: Box<Self>) {
+        self.visible.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+        // The file stays: `drop`, which would remove it, is not run.
+        std::mem::forget(self);
+    }
+}
 
 impl Drop for Answer {
     fn drop(&mut self) {

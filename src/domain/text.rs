@@ -24,6 +24,14 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// Whether a challenge's token is base64url (RFC 8555 §8.3) and of a bearable length.
+///
+/// Asked before it becomes a file name: `../` in a token has been the end of other clients.
+#[must_use]
+pub fn is_token(token: &str) -> bool {
+    (1..=128).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
 fn is_dangerous(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

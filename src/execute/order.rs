@@ -15,6 +15,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::problem::{Class, Failure};
 use crate::domain::request::Request;
 use crate::domain::step::TargetId;
+use crate::domain::text::is_token;
 use crate::domain::time::Time;
 use crate::ports::{Authority, AuthorizationStatus, Order, OrderStatus, Presented};
 use crate::state::{Answer, Event, Installed, OpenOrder};
@@ -394,11 +395,6 @@ fn odd(order: &Order, message: &str) -> Failure {
 
 fn stopped() -> Failure {
     Failure::local("stopped", "the run was told to stop").with_hint("the next run goes on")
-}
-
-/// RFC 8555 §8.3: base64url, at least 128 bits; bounded, because it becomes a file name.
-fn is_token(token: &str) -> bool {
-    (1..=128).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// The waits between looks at an order, where the CA does not name one.

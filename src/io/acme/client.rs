@@ -57,14 +57,8 @@ impl Client {
     }
 
     /// Runs a request, again where its nonce was refused (RFC 8555 §6.5).
-    fn call<T>(&self, place: Place, what: &str, mut request: impl FnMut() -> Result<T, instant_acme::Error>) -> Result<T, Failure> {
-        for _ in 1..BAD_NONCES {
-            match request() {
-                Err(error) if is_bad_nonce(&error) => {}
-                other => return other.map_err(|error| understand(&error, place, what)),
-            }
-        }
-        request().map_err(|error| understand(&error, place, what))
+    fn call<T>(&self, place: Place, what: &str, request: impl FnMut() -> Result<T, instant_acme::Error>) -> Result<T, Failure> {
+        self.call_raw(request).map_err(|error| understand(&error, place, what))
     }
 
     fn orders(&self) -> MutexGuard<'_, BTreeMap<String, Handle>> {

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::config::Challenge;
 use crate::domain::problem::Failure;
+use crate::domain::text::is_token;
 use crate::ports::{Presented, Solver};
 
 pub use standalone::Standalone;
@@ -67,6 +68,9 @@ impl Solver for Solvers {
 
 /// RFC 8555 §8.3: base64url and nothing else, before it becomes a path or a header.
 fn check_token(token: &str) -> Result<(), Failure> {
-    let good = (1..=128).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if good { Ok(()) } else { Err(Failure::new(crate::domain::problem::Class::Ca, "protocol", "the CA's token is not base64url")) }
+    if is_token(token) {
+        Ok(())
+    } else {
+        Err(Failure::new(crate::domain::problem::Class::Ca, "protocol", "the CA's token is not base64url"))
+    }
 }

@@ -7,7 +7,7 @@ use crate::config::{Certificate, Challenge, Issue};
 use crate::domain::outcome::Exit;
 use crate::error::Result;
 use crate::io::console::{self, Console};
-use crate::io::{acme, host, http};
+use crate::io::{acme, hooks, host, http};
 
 use super::context::{Context, refused};
 
@@ -78,7 +78,5 @@ fn found(program: &str) -> bool {
     if program.contains('/') {
         return host::is_program(Path::new(program));
     }
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-        .iter()
-        .any(|dir| host::is_program(&Path::new(dir).join(program)))
+    hooks::PATH.split(':').any(|dir| host::is_program(&Path::new(dir).join(program)))
 }

@@ -15,7 +15,7 @@ use crate::domain::time::parse_span;
 use super::ca::{Ca, Eab, Secret, preset};
 use super::hints::closest;
 use super::values;
-use super::walk::{At, Issues, Section, Text};
+use super::walk::{At, Elsewhere, Issues, Section, Text};
 use super::{COMMAND_LINE, Certificate, Challenge, Config, Host, Issue, KeyPolicy, Origin, PRESETS, Proxy, Source};
 
 /// Reads the main config file and those of `conf.d`, in this order.
@@ -606,52 +606,21 @@ const LATER_CA: &[&str] = &["account_shares", "limits", "staging", "tls_port"];
 const LATER_CHALLENGE: &[&str] = &["dns", "tls_alpn"];
 const LATER_CERTIFICATE: &[&str] = &["dns", "expected_ips", "preflight", "targets", "tls_alpn"];
 
-const GLOBAL_IN_MAIN: &[(&str, &str)] = &[
-    ("conf_dir", "move it to the main config file"),
-    ("deadline", "move it to the main config file"),
-    ("email", "move it to the main config file"),
-    ("listen", "move it to the main config file"),
-    ("lock_wait", "move it to the main config file"),
-    ("parallel", "move it to the main config file"),
-    ("proxy", "move it to the main config file"),
-    ("state_dir", "move it to the main config file"),
+/// The keys of the whole program, at the root of the main file alone.
+const GLOBALS: &[&str] = &["conf_dir", "deadline", "email", "lock_wait", "parallel", "proxy", "state_dir"];
+/// The keys that a root gives to its certificates.
+const DEFAULTS: &[&str] =
+    &["ca", "challenge", "deploy", "group", "keep", "key", "key_type", "mode", "owner", "profile", "standalone", "webroot"];
+
+/// Keys in a wrong place, and what to do with them there.
+const GLOBAL_IN_MAIN: Elsewhere<'_> = &[(GLOBALS, "move it to the main config file"), (&["listen"], "move it to the main config file")];
+const GLOBAL_IN_ROOT: Elsewhere<'_> = &[(GLOBALS, "move it to the top of the main config file, above the first `[`")];
+const ABOVE: Elsewhere<'_> = &[
+    (GLOBALS, "move it above the first `[`: below a table it belongs to the table"),
+    (DEFAULTS, "move it above the first `[`: below a table it belongs to the table"),
 ];
-const GLOBAL_IN_ROOT: &[(&str, &str)] = &[
-    ("conf_dir", "move it to the top of the main config file, above the first `[`"),
-    ("deadline", "move it to the top of the main config file, above the first `[`"),
-    ("email", "move it to the top of the main config file, above the first `[`"),
-    ("lock_wait", "move it to the top of the main config file, above the first `[`"),
-    ("parallel", "move it to the top of the main config file, above the first `[`"),
-    ("proxy", "move it to the top of the main config file, above the first `[`"),
-    ("state_dir", "move it to the top of the main config file, above the first `[`"),
-];
-const ABOVE: &[(&str, &str)] = &[
-    ("email", "move it above the first `[`: below a table it belongs to the table"),
-    ("parallel", "move it above the first `[`: below a table it belongs to the table"),
-    ("state_dir", "move it above the first `[`: below a table it belongs to the table"),
-    ("lock_wait", "move it above the first `[`: below a table it belongs to the table"),
-    ("deadline", "move it above the first `[`: below a table it belongs to the table"),
-    ("proxy", "move it above the first `[`: below a table it belongs to the table"),
-    ("conf_dir", "move it above the first `[`: below a table it belongs to the table"),
-    ("webroot", "move it above the first `[`: below a table it belongs to the table"),
-    ("standalone", "move it above the first `[`: below a table it belongs to the table"),
-    ("ca", "move it above the first `[`: below a table it belongs to the table"),
-    ("key_type", "move it above the first `[`: below a table it belongs to the table"),
-    ("profile", "move it above the first `[`: below a table it belongs to the table"),
-    ("key", "move it above the first `[`: below a table it belongs to the table"),
-    ("owner", "move it above the first `[`: below a table it belongs to the table"),
-    ("group", "move it above the first `[`: below a table it belongs to the table"),
-    ("mode", "move it above the first `[`: below a table it belongs to the table"),
-    ("keep", "move it above the first `[`: below a table it belongs to the table"),
-    ("deploy", "move it above the first `[`: below a table it belongs to the table"),
-    ("challenge", "move it above the first `[`: below a table it belongs to the table"),
-];
-const NOT_AT_ROOT: &[(&str, &str)] = &[
-    ("domains", "put it below a line [[certificate]]"),
-    ("name", "put it below a line [[certificate]]"),
-    ("directory", "put it below a line [ca.NAME]"),
-    ("roots", "put it below a line [ca.NAME]"),
-    ("eab", "put it below a line [ca.NAME]"),
-    ("hosts", "put it below a line [ca.NAME]"),
-    ("http", "put it below a line [listen]"),
+const NOT_AT_ROOT: Elsewhere<'_> = &[
+    (&["domains", "name"], "put it below a line [[certificate]]"),
+    (&["directory", "roots", "eab", "hosts"], "put it below a line [ca.NAME]"),
+    (&["http"], "put it below a line [listen]"),
 ];

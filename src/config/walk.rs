@@ -68,6 +68,9 @@ impl<'a> Text<'a> {
     }
 }
 
+/// Keys that belong into another place, and where.
+pub(super) type Elsewhere<'a> = &'a [(&'a [&'a str], &'a str)];
+
 /// One table of a file. Keys are taken one by one; what nobody took is unknown.
 pub(super) struct Section<'a> {
     pub(super) text: &'a Text<'a>,
@@ -235,7 +238,7 @@ impl<'a> Section<'a> {
     /// Notes every key that nobody took.
     ///
     /// `later`: keys that this version knows of and cannot do; `elsewhere`: keys that belong into another place.
-    pub(super) fn finish(&self, later: &[&str], elsewhere: &[(&str, &str)]) {
+    pub(super) fn finish(&self, later: &[&str], elsewhere: Elsewhere<'_>) {
         let taken = self.taken.borrow();
         for key in self.table.keys() {
             let name: &str = key.get_ref();
@@ -244,7 +247,7 @@ impl<'a> Section<'a> {
             }
             let (message, hint) = if later.contains(&name) {
                 ("this version of certctl cannot do this yet".to_owned(), Some("remove the key".to_owned()))
-            } else if let Some((_, place)) = elsewhere.iter().find(|(k, _)| *k == name) {
+            } else if let Some((_, place)) = elsewhere.iter().find(|(keys, _)| keys.contains(&name)) {
                 ("this key does not belong here".to_owned(), Some((*place).to_owned()))
             } else {
                 let meant = closest(name, taken.iter().copied());

@@ -102,7 +102,7 @@ fn run(argv: &[String], environment: &[(String, String)], limit: Duration, clock
     command
         .args(arguments)
         .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", PATH)
         .env("LANG", "C.UTF-8")
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .current_dir("/")
@@ -213,6 +213,9 @@ fn describe(status: ExitStatus) -> String {
         (None, None) => "ended oddly".to_owned(),
     }
 }
+
+/// Where deploy commands find programs, whatever cron or systemd set.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The longest that a deploy command may take.
 const LIMIT: Duration = Duration::from_secs(300);
